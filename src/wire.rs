@@ -1,0 +1,1 @@
+//! Bytes to values and back, with no state: frames, messages, record batches, codecs.

@@ -1,4 +1,16 @@
 //! A pure-Rust Apache Kafka client.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod config;
+mod engine;
+mod error;
+mod record;
+mod types;
 mod wire;
+
+pub use config::Config;
+pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
+pub use record::{Header, Record};
+pub use types::{
+    InvalidTopicName, NodeId, Offset, OffsetAndMetadata, Partition, Position, TopicName, TopicPartition,
+};

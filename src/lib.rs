@@ -5,6 +5,7 @@ mod config;
 mod engine;
 mod error;
 mod record;
+mod sync;
 mod types;
 mod wire;
 

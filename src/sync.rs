@@ -1,0 +1,14 @@
+//! What tasks share: a byte budget, the outcome of a batch, and a coalescing wake-up. No runtime, no unbounded
+//! queue, and no waker is woken under a lock.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub(crate) mod budget;
+pub(crate) mod done;
+pub(crate) mod wake;
+
+/// Locks a leaf lock. A panic of another holder does not spread: every critical section of this crate leaves its
+/// data whole at each step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,172 @@
+//! The import table, the places for tokio, and the size of files.
+
+use std::fmt;
+
+use super::source::Source;
+use super::tree::{File, Tree};
+
+/// One floor: what belongs to it, and which floors below it may use. A floor may use itself.
+pub(crate) struct Layer {
+    name: &'static str,
+    modules: &'static [&'static str],
+    may_import: &'static [&'static str],
+    /// Single modules of floors that are otherwise out of reach.
+    and_modules: &'static [&'static str],
+}
+
+/// Who may import whom. A module of `src/` that stands in no floor is a violation.
+pub(crate) const LAYERS: &[Layer] = &[
+    Layer {
+        name: "base",
+        modules: &["error", "types", "record", "message", "sync", "config"],
+        may_import: &[],
+        and_modules: &[],
+    },
+    // Counters are data: whoever counts writes into them, from the machines up.
+    Layer { name: "metrics", modules: &["metrics"], may_import: &["base"], and_modules: &[] },
+    Layer { name: "wire", modules: &["wire"], may_import: &["base"], and_modules: &[] },
+    Layer {
+        name: "engine",
+        modules: &["engine"],
+        may_import: &["base", "metrics", "wire"],
+        and_modules: &[],
+    },
+    Layer {
+        name: "net",
+        modules: &["net"],
+        may_import: &["base", "metrics", "wire", "engine"],
+        and_modules: &[],
+    },
+    Layer { name: "client", modules: &["client"], may_import: BELOW_CLIENT, and_modules: &[] },
+    Layer { name: "producer", modules: &["producer"], may_import: BELOW_ROLES, and_modules: &[] },
+    Layer { name: "consumer", modules: &["consumer"], may_import: BELOW_ROLES, and_modules: &[] },
+    Layer { name: "share", modules: &["share"], may_import: BELOW_ROLES, and_modules: &[] },
+    Layer { name: "admin", modules: &["admin"], may_import: BELOW_ROLES, and_modules: &[] },
+    // The embedded broker must not share the bugs that it looks for: of the client it uses the wire format, small
+    // tools of the machines that hold no Kafka logic, and the transport on which it is served.
+    Layer {
+        name: "testing",
+        modules: &["testing"],
+        may_import: &["base", "wire"],
+        and_modules: &["engine::backoff", "engine::machine", "net::transport"],
+    },
+];
+
+const BELOW_CLIENT: &[&str] = &["base", "metrics", "wire", "engine", "net"];
+const BELOW_ROLES: &[&str] = &["base", "metrics", "wire", "engine", "net", "client"];
+
+/// The modules that may name tokio: the drivers, and the door through which the embedded broker is served.
+pub(crate) const TOKIO: &[&str] =
+    &["net", "client", "producer", "consumer", "share", "admin", "testing::listener"];
+
+/// The most lines that a file may have, tests not counted.
+pub(crate) const MAX_LINES: usize = 600;
+
+/// Where sizes are checked.
+pub(crate) const SIZED_DIRECTORIES: [&str; 6] =
+    ["src", "crates", "protocol-tests", "fuzz", "benches", "examples"];
+
+/// Generated files are as long as Kafka's schemas make them.
+const GENERATED: &str = "src/wire/messages/";
+
+/// A place that breaks a rule.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) rule: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.rule)
+    }
+}
+
+/// Every import that the table forbids.
+pub(crate) fn check_imports(tree: &Tree) -> Vec<Violation> {
+    tree.files.iter().filter(|file| !file.module.is_empty()).flat_map(check_imports_of).collect()
+}
+
+fn check_imports_of(file: &File) -> Vec<Violation> {
+    let violation = |line, rule| Violation { file: file.path.clone(), line, rule };
+    let Some(layer) = layer_of(&file.module) else {
+        let rule = format!(
+            "module `{}` stands in no layer: add it to the table in tests/layers/rules.rs",
+            file.module[0]
+        );
+        return vec![violation(1, rule)];
+    };
+    let forbidden = file.imports.iter().filter_map(|import| {
+        let Some(target) = layer_of(&import.path) else {
+            let rule =
+                "an import through the crate's root, which only re-exports: name the module that holds it";
+            return Some(violation(import.line, rule.to_owned()));
+        };
+        let allowed = target.name == layer.name
+            || layer.may_import.contains(&target.name)
+            || layer.and_modules.iter().any(|module| is_within(&import.path, module));
+        (!allowed).then(|| violation(import.line, forbidden_import(layer, &import.path)))
+    });
+    forbidden.collect()
+}
+
+fn forbidden_import(layer: &Layer, path: &[String]) -> String {
+    let allowed: Vec<&str> = layer.may_import.iter().chain(layer.and_modules).copied().collect();
+    let allowed = if allowed.is_empty() { "nothing above itself".to_owned() } else { allowed.join(", ") };
+    format!("{} imports `{}`, but may import only: {allowed}", layer.name, path.join("::"))
+}
+
+fn layer_of(path: &[String]) -> Option<&'static Layer> {
+    LAYERS.iter().find(|layer| path.first().is_some_and(|first| layer.modules.contains(&first.as_str())))
+}
+
+/// Whether `path` is `module` or lies in it.
+fn is_within(path: &[String], module: &str) -> bool {
+    let segments: Vec<&str> = module.split("::").collect();
+    path.len() >= segments.len() && path.iter().zip(&segments).all(|(a, b)| a == b)
+}
+
+/// Every use of tokio outside the drivers.
+pub(crate) fn check_tokio(tree: &Tree) -> Vec<Violation> {
+    let outside =
+        tree.files.iter().filter(|file| !TOKIO.iter().any(|module| is_within(&file.module, module)));
+    let violations = outside.flat_map(|file| {
+        let rule = "tokio outside the drivers: machines are polled and told the time";
+        file.tokio.iter().map(move |&line| Violation { file: file.path.clone(), line, rule: rule.to_owned() })
+    });
+    violations.collect()
+}
+
+/// Every file that is too long.
+pub(crate) fn check_sizes(files: &[(String, String)]) -> Vec<Violation> {
+    let sized = files.iter().filter(|(path, _)| !path.starts_with(GENERATED) && !is_test_file(path));
+    let violations = sized.filter_map(|(path, text)| {
+        let lines = lines_without_tests(text);
+        let rule = format!(
+            "{lines} lines without tests, and {MAX_LINES} are the most: it has more than one reason to exist"
+        );
+        (lines > MAX_LINES).then(|| Violation { file: path.clone(), line: MAX_LINES + 1, rule })
+    });
+    violations.collect()
+}
+
+fn is_test_file(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
+}
+
+/// Tests stand last, so the lines before their module are the rest.
+fn lines_without_tests(text: &str) -> usize {
+    if Source::parse(text).is_test {
+        return 0;
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let tests = |at: &usize| {
+        lines[*at] == "#[cfg(test)]"
+            && lines[at + 1..]
+                .iter()
+                .find(|line| !line.starts_with('#'))
+                .is_some_and(|line| line.contains("mod "))
+    };
+    (0..lines.len()).find(tests).unwrap_or(lines.len())
+}

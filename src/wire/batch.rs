@@ -1,0 +1,26 @@
+//! Record batches of magic 2 (KIP-98): the unit in which records are produced, stored and fetched.
+//!
+//! A batch is a header of 61 bytes, whose layout [`header`] names, and its records, compressed or not. [`encode`]
+//! appends records into a growing batch, [`decode`] reads them lazily from a fetch response, and both borrow: a record
+//! is copied once on its way in and not at all on its way out.
+
+mod control;
+mod decode;
+mod encode;
+mod error;
+mod header;
+mod record;
+
+pub(crate) use control::{ControlError, ControlType};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use control::{Marker, end_transaction_marker};
+pub(crate) use decode::{Batch, Batches, RecordCursor, Records};
+pub(crate) use encode::{AppendError, BatchBuilder, SealedBatch, Stamp, size_bound};
+pub(crate) use error::{BatchError, BatchFault, Field, RecordFault};
+pub(crate) use header::{
+    Attributes, BatchHeader, HEADER_LEN, TimestampType, set_base_offset, set_leader_epoch,
+};
+pub(crate) use record::{HeaderFault, HeadersIter, RawRecord, RecordRef, Span};
+
+#[cfg(test)]
+mod tests;

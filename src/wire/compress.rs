@@ -1,0 +1,64 @@
+//! The four codecs of Kafka's record batches, each in both directions and in pure Rust.
+//!
+//! Decompression streams under a cap: it never reserves memory because a length in the data says so, and stops with
+//! [`CompressError::TooLarge`] at the first byte over the cap.
+
+mod gzip;
+mod lz4;
+mod snappy;
+mod types;
+mod xxh32;
+#[cfg(feature = "zstd")]
+mod zstd;
+
+pub(crate) use types::{Codec, CompressError, Compression};
+
+/// Appends `input`, compressed, to `out`.
+///
+/// # Errors
+/// [`CompressError::NotBuilt`] only: every input can be compressed.
+pub(crate) fn compress(
+    compression: Compression,
+    input: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), CompressError> {
+    match compression.codec {
+        Codec::None => out.extend_from_slice(input),
+        Codec::Gzip => gzip::compress(input, compression.level, out),
+        Codec::Snappy => snappy::compress(input, out),
+        Codec::Lz4 => lz4::compress(input, out),
+        #[cfg(feature = "zstd")]
+        Codec::Zstd => zstd::compress(input, compression.level, out),
+        #[cfg(not(feature = "zstd"))]
+        Codec::Zstd => return Err(CompressError::NotBuilt { codec: Codec::Zstd, feature: "zstd" }),
+    }
+    Ok(())
+}
+
+/// Appends what `input` decompresses to, at most `limit` bytes, to `out`.
+///
+/// After an error `out` may hold a part of the data.
+pub(crate) fn decompress(
+    codec: Codec,
+    input: &[u8],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), CompressError> {
+    match codec {
+        Codec::None if input.len() > limit => Err(CompressError::TooLarge { codec, limit }),
+        Codec::None => {
+            out.extend_from_slice(input);
+            Ok(())
+        }
+        Codec::Gzip => gzip::decompress(input, limit, out),
+        Codec::Snappy => snappy::decompress(input, limit, out),
+        Codec::Lz4 => lz4::decompress(input, limit, out),
+        #[cfg(feature = "zstd")]
+        Codec::Zstd => zstd::decompress(input, limit, out),
+        #[cfg(not(feature = "zstd"))]
+        Codec::Zstd => Err(CompressError::NotBuilt { codec, feature: "zstd" }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 mod config;
 mod engine;
 mod error;
+#[cfg(feature = "net")]
+mod net;
 mod record;
 mod sync;
 mod types;
@@ -11,6 +13,8 @@ mod wire;
 
 pub use config::Config;
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
+#[cfg(feature = "net")]
+pub use net::transport;
 pub use record::{Header, Record};
 pub use types::{
     InvalidTopicName, NodeId, Offset, OffsetAndMetadata, Partition, Position, TopicName, TopicPartition,

@@ -19,6 +19,11 @@ impl TopicName {
         &self.0
     }
 
+    /// The text itself, to be shared with what is written to a broker.
+    pub(crate) fn shared(&self) -> &Arc<str> {
+        &self.0
+    }
+
     /// Tells whether `name` is a legal topic name: 1 to 249 of the characters `a-z A-Z 0-9 . _ -`, and neither
     /// `.` nor `..`.
     ///

@@ -3,6 +3,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::types::TopicName;
+
 /// A string of the protocol: cheap to clone.
 ///
 /// It owns its text instead of being a slice of the frame that it came in: a topic's name that outlives a response must
@@ -57,6 +59,18 @@ impl From<Arc<str>> for Str {
 impl From<&Arc<str>> for Str {
     fn from(text: &Arc<str>) -> Self {
         Self(Arc::clone(text))
+    }
+}
+
+impl From<&TopicName> for Str {
+    fn from(topic: &TopicName) -> Self {
+        Self(Arc::clone(topic.shared()))
+    }
+}
+
+impl From<Str> for TopicName {
+    fn from(text: Str) -> Self {
+        Self::from(text.0)
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod batch;
 pub(crate) mod calls;
 pub(crate) mod codec;
 pub(crate) mod compress;
+pub(crate) mod frame;
 pub(crate) mod messages;
 pub(crate) mod str;
 pub(crate) mod uuid;

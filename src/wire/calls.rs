@@ -244,3 +244,6 @@ impl Response {
         w.finish_frame(key.name())
     }
 }
+
+#[cfg(test)]
+mod tests;

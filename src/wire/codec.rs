@@ -7,7 +7,9 @@ mod reader;
 mod segments;
 mod writer;
 
-pub(crate) use error::{DecodeError, DecodeErrorKind, EncodeError};
+#[cfg(test)]
+pub(crate) use error::DecodeErrorKind;
+pub(crate) use error::{DecodeError, EncodeError};
 pub(crate) use reader::Reader;
 pub(crate) use segments::Segments;
 pub(crate) use writer::{Writer, check_encode_version, present, tagged, unsupported};
@@ -24,3 +26,6 @@ pub(crate) trait Decode: Sized {
     /// default.
     fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,7 @@ impl Reader {
         self.array_of(field).map(i16::from_be_bytes)
     }
 
+    #[allow(dead_code, reason = "for schemas that are not compiled in yet")]
     pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
         self.array_of(field).map(u16::from_be_bytes)
     }
@@ -65,6 +66,7 @@ impl Reader {
         self.array_of(field).map(i64::from_be_bytes)
     }
 
+    #[allow(dead_code, reason = "for schemas that are not compiled in yet")]
     pub(crate) fn f64(&mut self, field: &'static str) -> Result<f64, DecodeError> {
         self.array_of(field).map(f64::from_be_bytes)
     }

@@ -79,3 +79,27 @@ impl Buf for Segments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sending_takes_the_pieces_from_the_front() {
+        let mut segments = Segments::default();
+        for part in ["abc", "", "d", "efgh"] {
+            segments.push(Bytes::from_static(part.as_bytes()));
+        }
+        assert_eq!((segments.len(), segments.parts().count()), (8, 3));
+        let mut slices = [IoSlice::new(&[]); 2];
+        assert_eq!(segments.chunks_vectored(&mut slices), 2);
+        assert_eq!((&*slices[0], &*slices[1]), (&b"abc"[..], &b"d"[..]));
+        segments.advance(4);
+        assert_eq!((segments.chunk(), segments.remaining()), (&b"efgh"[..], 4));
+        segments.advance(1);
+        assert_eq!(segments.clone().into_bytes(), &b"fgh"[..]);
+        segments.advance(100);
+        assert!(segments.is_empty());
+        assert!(segments.chunk().is_empty());
+    }
+}

@@ -80,6 +80,7 @@ impl Writer {
         self.small.extend_from_slice(&value.to_be_bytes());
     }
 
+    #[allow(dead_code, reason = "for schemas that are not compiled in yet")]
     pub(crate) fn u16(&mut self, value: u16) {
         self.small.extend_from_slice(&value.to_be_bytes());
     }
@@ -92,6 +93,7 @@ impl Writer {
         self.small.extend_from_slice(&value.to_be_bytes());
     }
 
+    #[allow(dead_code, reason = "for schemas that are not compiled in yet")]
     pub(crate) fn f64(&mut self, value: f64) {
         self.small.extend_from_slice(&value.to_be_bytes());
     }

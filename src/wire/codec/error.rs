@@ -20,7 +20,7 @@ pub(crate) enum DecodeErrorKind {
     NegativeLength(i64),
     /// Null where this version of the schema has no null.
     Null,
-    /// A variable-length integer longer than its value needs, or beyond 32 bits.
+    /// A variable-length integer beyond 32 bits, or of more than five bytes.
     Varint,
     /// A string that is not UTF-8.
     Utf8,
@@ -40,7 +40,7 @@ impl fmt::Display for DecodeError {
             }
             DecodeErrorKind::NegativeLength(length) => write!(f, "negative length {length}"),
             DecodeErrorKind::Null => f.write_str("null in a version without null"),
-            DecodeErrorKind::Varint => f.write_str("overlong variable-length integer"),
+            DecodeErrorKind::Varint => f.write_str("variable-length integer over 32 bits"),
             DecodeErrorKind::Utf8 => f.write_str("not UTF-8"),
             DecodeErrorKind::Version { version, min, max } => {
                 write!(f, "version {version} is outside {min} to {max}")

@@ -3,6 +3,7 @@ use bytes::Bytes;
 use super::error::{DecodeError, DecodeErrorKind};
 use crate::wire::str::Str;
 use crate::wire::uuid::Uuid;
+use crate::wire::varint::{self, VarintError};
 
 /// What an array may reserve before its elements have been read. Beyond it the vector grows with what is really there.
 const RESERVE_ELEMENTS: usize = 256;
@@ -75,22 +76,19 @@ impl Reader {
         self.array_of(field).map(Uuid::from_bytes)
     }
 
-    /// An unsigned variable-length integer of at most 32 bits, in its shortest form.
+    /// An unsigned variable-length integer of at most 32 bits.
     pub(crate) fn uvarint(&mut self, field: &'static str) -> Result<u32, DecodeError> {
-        let mut value = 0u32;
-        for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.array_of(field)?;
-            let bits = u32::from(byte & 0x7f);
-            // The fifth byte has room for four bits; a last byte of zero adds nothing, so the form is not the shortest.
-            if (shift == 28 && byte > 0x0f) || (shift > 0 && byte == 0) {
-                return Err(self.error(field, DecodeErrorKind::Varint));
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(self.error(field, DecodeErrorKind::Varint))
+        let readable = self.buf.get(..self.end).unwrap_or_default();
+        varint::read_u32(readable, &mut self.pos).map_err(|error| {
+            let remaining = self.remaining();
+            let kind = match error {
+                VarintError::Truncated => {
+                    DecodeErrorKind::Truncated { needed: remaining.saturating_add(1), remaining }
+                }
+                VarintError::TooLarge => DecodeErrorKind::Varint,
+            };
+            self.error(field, kind)
+        })
     }
 
     pub(crate) fn string(&mut self, flex: bool, field: &'static str) -> Result<Str, DecodeError> {

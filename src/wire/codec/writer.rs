@@ -4,6 +4,7 @@ use super::error::EncodeError;
 use super::segments::Segments;
 use crate::wire::str::Str;
 use crate::wire::uuid::Uuid;
+use crate::wire::varint;
 
 /// From this size on, bytes are passed on as a segment of their own instead of being copied between the small fields.
 const SEGMENT_BYTES: usize = 1024;
@@ -102,12 +103,8 @@ impl Writer {
         self.small.extend_from_slice(value.as_bytes());
     }
 
-    pub(crate) fn uvarint(&mut self, mut value: u32) {
-        while value > 0x7f {
-            self.small.push(low_seven_bits(value) | 0x80);
-            value >>= 7;
-        }
-        self.small.push(low_seven_bits(value));
+    pub(crate) fn uvarint(&mut self, value: u32) {
+        varint::put_u64(&mut self.small, value.into());
     }
 
     pub(crate) fn string(&mut self, value: &Str, flex: bool, field: &'static str) -> Result<(), EncodeError> {
@@ -302,9 +299,4 @@ fn length_u32(length: usize, limit: usize, field: &'static str) -> Result<u32, E
         return Err(too_long);
     }
     u32::try_from(length).map_err(|_| too_long)
-}
-
-/// What one byte of a variable-length integer carries; the mask makes the cast exact.
-fn low_seven_bits(value: u32) -> u8 {
-    (value & 0x7f) as u8
 }

@@ -197,19 +197,21 @@ impl Decode for ApiVersionsResponse {
                         out.supported_features =
                             r.array(flex, 6, "ApiVersionsResponse.supported_features", |r| {
                                 SupportedFeatureKey::decode(r, version)
-                            })?
+                            })?;
                     }
                     1 => {
                         out.finalized_features_epoch =
-                            r.i64("ApiVersionsResponse.finalized_features_epoch")?
+                            r.i64("ApiVersionsResponse.finalized_features_epoch")?;
                     }
                     2 => {
                         out.finalized_features =
                             r.array(flex, 6, "ApiVersionsResponse.finalized_features", |r| {
                                 FinalizedFeatureKey::decode(r, version)
-                            })?
+                            })?;
                     }
-                    3 => out.zk_migration_ready = r.bool("ApiVersionsResponse.zk_migration_ready")?,
+                    3 => {
+                        out.zk_migration_ready = r.bool("ApiVersionsResponse.zk_migration_ready")?;
+                    }
                     _ => return Ok(false),
                 }
                 Ok(true)

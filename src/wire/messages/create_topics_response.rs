@@ -192,7 +192,8 @@ impl Decode for CreatableTopicResult {
             out.unknown_tags = r.tags("CreatableTopicResult.unknown_tags", |r, tag| {
                 match tag {
                     0 => {
-                        out.topic_config_error_code = r.i16("CreatableTopicResult.topic_config_error_code")?
+                        out.topic_config_error_code =
+                            r.i16("CreatableTopicResult.topic_config_error_code")?;
                     }
                     _ => return Ok(false),
                 }

@@ -320,8 +320,12 @@ impl Decode for FetchRequest {
         if flex {
             out.unknown_tags = r.tags("FetchRequest.unknown_tags", |r, tag| {
                 match tag {
-                    0 => out.cluster_id = r.opt_string(flex, "FetchRequest.cluster_id")?,
-                    1 if version >= 15 => out.replica_state = ReplicaState::decode(r, version)?,
+                    0 => {
+                        out.cluster_id = r.opt_string(flex, "FetchRequest.cluster_id")?;
+                    }
+                    1 if version >= 15 => {
+                        out.replica_state = ReplicaState::decode(r, version)?;
+                    }
                     _ => return Ok(false),
                 }
                 Ok(true)
@@ -383,9 +387,11 @@ impl Decode for FetchPartition {
             out.unknown_tags = r.tags("FetchPartition.unknown_tags", |r, tag| {
                 match tag {
                     0 if version >= 17 => {
-                        out.replica_directory_id = r.uuid("FetchPartition.replica_directory_id")?
+                        out.replica_directory_id = r.uuid("FetchPartition.replica_directory_id")?;
                     }
-                    1 if version >= 18 => out.high_watermark = r.i64("FetchPartition.high_watermark")?,
+                    1 if version >= 18 => {
+                        out.high_watermark = r.i64("FetchPartition.high_watermark")?;
+                    }
                     _ => return Ok(false),
                 }
                 Ok(true)

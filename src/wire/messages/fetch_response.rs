@@ -355,7 +355,7 @@ impl Decode for FetchResponse {
                     0 if version >= 16 => {
                         out.node_endpoints = r.array(flex, 11, "FetchResponse.node_endpoints", |r| {
                             NodeEndpoint::decode(r, version)
-                        })?
+                        })?;
                     }
                     _ => return Ok(false),
                 }
@@ -406,9 +406,15 @@ impl Decode for PartitionData {
         if flex {
             out.unknown_tags = r.tags("PartitionData.unknown_tags", |r, tag| {
                 match tag {
-                    0 => out.diverging_epoch = EpochEndOffset::decode(r, version)?,
-                    1 => out.current_leader = LeaderIdAndEpoch::decode(r, version)?,
-                    2 => out.snapshot_id = SnapshotId::decode(r, version)?,
+                    0 => {
+                        out.diverging_epoch = EpochEndOffset::decode(r, version)?;
+                    }
+                    1 => {
+                        out.current_leader = LeaderIdAndEpoch::decode(r, version)?;
+                    }
+                    2 => {
+                        out.snapshot_id = SnapshotId::decode(r, version)?;
+                    }
                     _ => return Ok(false),
                 }
                 Ok(true)

@@ -256,7 +256,7 @@ impl Decode for ProduceResponse {
                     0 if version >= 10 => {
                         out.node_endpoints = r.array(flex, 11, "ProduceResponse.node_endpoints", |r| {
                             NodeEndpoint::decode(r, version)
-                        })?
+                        })?;
                     }
                     _ => return Ok(false),
                 }
@@ -309,7 +309,9 @@ impl Decode for PartitionProduceResponse {
         if flex {
             out.unknown_tags = r.tags("PartitionProduceResponse.unknown_tags", |r, tag| {
                 match tag {
-                    0 if version >= 10 => out.current_leader = LeaderIdAndEpoch::decode(r, version)?,
+                    0 if version >= 10 => {
+                        out.current_leader = LeaderIdAndEpoch::decode(r, version)?;
+                    }
                     _ => return Ok(false),
                 }
                 Ok(true)

@@ -118,7 +118,8 @@ fn tags_code(part: &Part<'_>) -> Result<String, String> {
             Condition::Always | Condition::Never => String::new(),
         };
         let read = read_value(part, field, tagged)?;
-        writeln!(arms, "{tag}{guard} => out.{} = {read},", ident(&field.name)).map_err(|e| e.to_string())?;
+        writeln!(arms, "{tag}{guard} => {{ out.{} = {read}; }}", ident(&field.name))
+            .map_err(|e| e.to_string())?;
     }
     let read = if arms.is_empty() {
         format!("out.unknown_tags = r.unknown_tags({label})?;")

@@ -5,3 +5,5 @@
 //! which asserts every invariant in tests.
 
 pub(crate) mod backoff;
+pub(crate) mod catalog;
+pub(crate) mod machine;

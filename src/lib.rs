@@ -1,6 +1,8 @@
 //! A pure-Rust Apache Kafka client.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "net")]
+mod client;
 mod config;
 mod engine;
 mod error;
@@ -11,6 +13,8 @@ mod sync;
 mod types;
 mod wire;
 
+#[cfg(feature = "net")]
+pub use client::Client;
 pub use config::Config;
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
 #[cfg(feature = "net")]

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{error::Error, types::NodeId, wire::calls::{Request, Response}};
+use crate::{
+    error::Error,
+    types::NodeId,
+    wire::calls::{Request, Response},
+};
 
 /// The time, as told to a machine. Tests move both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

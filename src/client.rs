@@ -1,0 +1,187 @@
+//! The handle to a cluster: connections, the view of the cluster, the clock.
+
+pub(crate) mod retry;
+mod shared;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::{
+    config::Config,
+    engine::{
+        catalog::snapshot::{LeaderHint, Snapshot, Topic},
+        machine::{Answer, Call, Now, Purpose, Target, Token, deadline_after},
+    },
+    error::{Error, ErrorKind, Result},
+    net::{
+        mailbox::ReplyTo,
+        transport::{Tcp, Transport},
+    },
+    types::TopicName,
+    wire::calls::Request,
+};
+
+use shared::Shared;
+
+/// A handle to a cluster. Cheap to clone; all clones share their connections.
+///
+/// Connections are opened when they are needed, one for each broker and purpose, and closed after
+/// [`Config::connections_max_idle`]. When the last clone is dropped, and every producer and consumer made from one,
+/// all are closed and the client's tasks end.
+#[derive(Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+/// What the clones share. Dropping it ends the tasks.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { bootstrap, client_id, .. } = self.config();
+        f.debug_struct("Client")
+            .field("bootstrap", bootstrap)
+            .field("client_id", client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects to a cluster, over TCP, and waits for the first broker that answers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with all that is wrong with the settings. [`ErrorKind::NoRuntime`] outside a tokio
+    /// runtime. [`ErrorKind::Unreachable`] if no broker has answered in [`Config::bootstrap_timeout`], with every
+    /// address and why it failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what it has opened.
+    pub async fn connect(config: Config) -> Result<Self> {
+        Self::connect_over(Tcp, config).await
+    }
+
+    /// As [`connect`](Self::connect), over another transport.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect).
+    pub async fn connect_over(transport: impl Transport + 'static, config: Config) -> Result<Self> {
+        config.check()?;
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|_| ErrorKind::NoRuntime { call: "Client::connect" })?;
+        let shared = Shared::start(config, Arc::new(transport), runtime);
+        let client = Self { handle: Arc::new(Handle { shared }) };
+        client.shared().first_answer().await?;
+        Ok(client)
+    }
+
+    /// Closes the client for all its clones: connections are closed, what is in flight fails, and every later call
+    /// returns [`ErrorKind::Closed`]. Close producers and consumers first. A second call does nothing.
+    pub fn close(&self) {
+        self.shared().close();
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared().config
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.shared().clock.now()
+    }
+
+    /// Whether the client is closed, so that every call fails.
+    pub(crate) fn closed(&self) -> bool {
+        self.shared().is_closed()
+    }
+
+    /// Sends a call on its way, and its outcome to `reply`. Never blocks. A call to a broker whose address is not
+    /// known waits for the next view of the cluster, until its deadline.
+    pub(crate) fn submit(&self, call: Call, reply: ReplyTo) {
+        self.shared().submit(call, reply);
+    }
+
+    /// What is known of the cluster now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared().snapshot()
+    }
+
+    /// Tells each new view of the cluster.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.shared().watch()
+    }
+
+    /// Has the topic in the snapshots from now on, and asks for it at once if it is not there. The interest ends ten
+    /// minutes after it was last said, so whoever uses a topic for long says it again with each new snapshot.
+    pub(crate) fn want(&self, topic: &TopicName) {
+        self.shared().want(topic);
+    }
+
+    /// Asks the brokers anew, soon: requests of many callers become one.
+    pub(crate) fn refresh(&self) {
+        self.shared().refresh();
+    }
+
+    /// Takes over what a broker's answer said about a new leader (KIP-951), if it is newer than what is known.
+    pub(crate) fn leader_changed(&self, hint: LeaderHint) {
+        self.shared().leader_changed(hint);
+    }
+
+    /// The topic, as soon as it is known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownTopic`] with `setting` if it has not appeared after `timeout`; at once
+    /// [`ErrorKind::InvalidTopic`], or [`ErrorKind::NotAuthorized`]; [`ErrorKind::Closed`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing, except that the topic stays wanted for a while.
+    pub(crate) async fn topic(
+        &self,
+        name: &TopicName,
+        timeout: Duration,
+        setting: &'static str,
+    ) -> Result<Arc<Topic>> {
+        TopicName::check(name)?;
+        self.shared().topic(name, timeout, setting).await
+    }
+
+    /// Makes one call, once.
+    ///
+    /// # Errors
+    /// Whatever kept the answer from coming: [`ErrorKind::Io`] and the like, [`ErrorKind::Timeout`] after `timeout`,
+    /// [`ErrorKind::UnsupportedVersion`], [`ErrorKind::Closed`]. Error codes in the answer are the caller's.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the answer; the request may have been carried out.
+    pub(crate) async fn call(
+        &self,
+        target: Target,
+        purpose: Purpose,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Answer> {
+        let deadline = deadline_after(self.now(), timeout);
+        let (reply, outcome) = ReplyTo::oneshot();
+        // The token has no meaning here: the reply is this call's own.
+        self.submit(Call { token: Token(0), target, purpose, request, deadline, max_version: None }, reply);
+        match outcome.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failure)) => Err(failure.error),
+            Err(_) => Err(Error::from(ErrorKind::Closed { what: "client" })),
+        }
+    }
+}

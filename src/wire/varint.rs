@@ -44,10 +44,14 @@ pub(crate) fn read_i64(buf: &[u8], pos: &mut usize) -> Result<i64, VarintError> 
 /// Reads an unsigned 32-bit number at `*pos` and moves `*pos` behind it.
 #[inline]
 pub(crate) fn read_u32(buf: &[u8], pos: &mut usize) -> Result<u32, VarintError> {
-    match buf.get(*pos) {
-        Some(&byte) if byte < 0x80 => {
+    match *buf.get(*pos..).unwrap_or_default() {
+        [low, ..] if low < 0x80 => {
             *pos += 1;
-            Ok(u32::from(byte))
+            Ok(u32::from(low))
+        }
+        [low, high, ..] if high < 0x80 => {
+            *pos += 2;
+            Ok(u32::from(low & 0x7f) | u32::from(high) << 7)
         }
         _ => {
             let wide = read_groups(buf, pos, MAX_LEN_32)?;
@@ -59,16 +63,21 @@ pub(crate) fn read_u32(buf: &[u8], pos: &mut usize) -> Result<u32, VarintError> 
 /// Reads an unsigned 64-bit number at `*pos` and moves `*pos` behind it.
 #[inline]
 pub(crate) fn read_u64(buf: &[u8], pos: &mut usize) -> Result<u64, VarintError> {
-    match buf.get(*pos) {
-        Some(&byte) if byte < 0x80 => {
+    match *buf.get(*pos..).unwrap_or_default() {
+        [low, ..] if low < 0x80 => {
             *pos += 1;
-            Ok(u64::from(byte))
+            Ok(u64::from(low))
+        }
+        [low, high, ..] if high < 0x80 => {
+            *pos += 2;
+            Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
         }
         _ => read_groups(buf, pos, MAX_LEN_64),
     }
 }
 
-/// Reads at most `max_len` groups.
+/// Reads at most `max_len` groups. Numbers of one and two are read in line, for most are so small.
+#[cold]
 fn read_groups(buf: &[u8], pos: &mut usize, max_len: usize) -> Result<u64, VarintError> {
     let mut value = 0u64;
     let tail = buf.get(*pos..).unwrap_or_default();
@@ -107,20 +116,6 @@ pub(crate) fn write_u64(out: &mut [u8], mut value: u64) -> usize {
     len
 }
 
-/// Appends an unsigned number.
-#[inline]
-pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
-    let mut groups = [0; MAX_LEN_64];
-    let len = write_u64(&mut groups, value);
-    out.extend_from_slice(groups.get(..len).unwrap_or_default());
-}
-
-/// Appends a number in zigzag form; 32-bit and 64-bit numbers are written alike.
-#[inline]
-pub(crate) fn put_i64(out: &mut Vec<u8>, value: i64) {
-    put_u64(out, zigzag(value));
-}
-
 /// How many bytes `value` takes.
 #[inline]
 pub(crate) const fn len_u64(value: u64) -> usize {
@@ -156,9 +151,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn signed(value: i64) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_i64(&mut out, value);
-        out
+        let mut out = [0; MAX_LEN_64];
+        let len = write_u64(&mut out, zigzag(value));
+        out[..len].to_vec()
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Building batches: records are appended straight into the bytes that go on the wire.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
@@ -7,10 +8,12 @@ use bytes::{Bytes, BytesMut};
 use super::header::{Attributes, BatchHeader, HEADER_LEN, at, field, put};
 use crate::record::Header;
 use crate::wire::compress::{self, Codec, CompressError, Compression};
-use crate::wire::varint::{MAX_LEN_32, MAX_LEN_64, len_i64, put_i64, write_u64, zigzag};
+use crate::wire::varint::{MAX_LEN_32, MAX_LEN_64, len_i64, write_u64, zigzag};
 
 /// A batch and every record in it are shorter than this: lengths are signed 32-bit numbers.
 const MAX_LEN: usize = i32::MAX as usize;
+/// How much memory for compression a thread keeps.
+const KEEP: usize = 1 << 20;
 /// A batch that is to grow large starts no smaller than this.
 const MIN_CAPACITY: usize = 1024;
 /// Room for a record's numbers up to the value's length: its own length, attributes, deltas, key length, value length.
@@ -54,7 +57,7 @@ impl fmt::Display for AppendError {
 /// uncompressed batch is never copied. Timestamps may go backwards.
 #[derive(Debug)]
 pub(crate) struct BatchBuilder {
-    buf: Vec<u8>,
+    buf: BytesMut,
     count: u32,
     base_timestamp: i64,
     max_timestamp: i64,
@@ -66,7 +69,14 @@ impl BatchBuilder {
     ///
     /// It starts with room for `expected` bytes, at most the target, and multiplies it when that was too few.
     pub(crate) fn new(expected: usize, target: usize) -> Self {
-        let mut buf = Vec::with_capacity(expected.min(target).max(MIN_CAPACITY));
+        Self::reuse(BytesMut::with_capacity(expected.min(target).max(MIN_CAPACITY)), target)
+    }
+
+    /// As [`BatchBuilder::new`], but in the memory of an earlier batch: see [`SealedBatch::into_buffer`].
+    ///
+    /// Fresh memory costs more than filling it, because the kernel clears every page.
+    pub(crate) fn reuse(mut buf: BytesMut, target: usize) -> Self {
+        buf.clear();
         buf.resize(HEADER_LEN, 0);
         Self { buf, count: 0, base_timestamp: 0, max_timestamp: i64::MIN, target }
     }
@@ -134,7 +144,7 @@ impl BatchBuilder {
     #[cold]
     fn grow(&mut self, size: usize) {
         let capacity = self.buf.capacity().saturating_mul(4).min(self.target).max(size + PREFIX);
-        self.buf.reserve_exact(capacity - self.buf.len());
+        self.buf.reserve(capacity - self.buf.len());
     }
 
     /// How many bytes the batch takes now, header included, uncompressed.
@@ -158,13 +168,12 @@ impl BatchBuilder {
     pub(crate) fn seal(mut self, compression: Compression) -> Result<SealedBatch, CompressError> {
         let uncompressed = self.buf.len();
         let mut codec = Codec::None;
-        if compression.codec != Codec::None {
-            let body = self.buf.get(HEADER_LEN..).unwrap_or_default();
-            let packed = pack(compression, body)?;
-            if packed.len() < uncompressed {
-                codec = compression.codec;
-                self.buf = packed;
-            }
+        let mut spare = None;
+        if compression.codec != Codec::None
+            && let Some(packed) = pack(compression, &self.buf)?
+        {
+            codec = compression.codec;
+            spare = Some(std::mem::replace(&mut self.buf, packed));
         }
         let header = BatchHeader {
             base_offset: 0,
@@ -180,7 +189,7 @@ impl BatchBuilder {
             base_sequence: -1,
             count: self.count,
         };
-        Ok(SealedBatch { header, uncompressed, bytes: self.complete_as(&header) })
+        Ok(SealedBatch { header, uncompressed, spare, bytes: self.complete_as(&header) })
     }
 
     /// Writes the header, as the caller says, and the checksum.
@@ -192,18 +201,32 @@ impl BatchBuilder {
         }
         let crc = crc32c::crc32c(self.buf.get(at::ATTRIBUTES..).unwrap_or_default());
         put(&mut self.buf, at::CRC, crc.to_be_bytes());
-        Bytes::from(self.buf)
+        self.buf.freeze()
     }
 }
 
-/// Compresses into a batch of its own, with room for the header and no more room than needed.
-fn pack(compression: Compression, body: &[u8]) -> Result<Vec<u8>, CompressError> {
-    let mut packed = Vec::new();
-    compress::compress(compression, body, &mut packed)?;
-    let mut batch = Vec::with_capacity(HEADER_LEN + packed.len());
-    batch.resize(HEADER_LEN, 0);
-    batch.extend_from_slice(&packed);
-    Ok(batch)
+thread_local! {
+    /// Where batches are compressed to before it is known how much room they need.
+    static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Compresses a batch's records into a batch of its own, with room for the header and no more than it needs; `None` if
+/// they would not become smaller.
+fn pack(compression: Compression, batch: &[u8]) -> Result<Option<BytesMut>, CompressError> {
+    let body = batch.get(HEADER_LEN..).unwrap_or_default();
+    PACKED.with_borrow_mut(|packed| {
+        packed.clear();
+        compress::compress(compression, body, packed)?;
+        let smaller = packed.len() < body.len();
+        let packed_batch = smaller.then(|| {
+            let mut batch = BytesMut::with_capacity(HEADER_LEN + packed.len());
+            batch.resize(HEADER_LEN, 0);
+            batch.extend_from_slice(packed);
+            batch
+        });
+        packed.shrink_to(KEEP);
+        Ok(packed_batch)
+    })
 }
 
 /// Who a batch is from, for the broker to drop duplicates by and to keep transactions apart.
@@ -220,10 +243,11 @@ pub(crate) struct Stamp {
 /// It is stamped once, before it is first sent, and again only after an epoch bump. The stamp lies within what the
 /// CRC covers, but its change is worked into the CRC without reading the records again, and in place unless a socket
 /// writer still holds the bytes: then it goes into a copy.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct SealedBatch {
     header: BatchHeader,
     uncompressed: usize,
+    spare: Option<BytesMut>,
     bytes: Bytes,
 }
 
@@ -248,6 +272,17 @@ impl SealedBatch {
     /// How many bytes the batch took before compression, header included.
     pub(crate) const fn uncompressed_len(&self) -> usize {
         self.uncompressed
+    }
+
+    /// The memory that the records took before they were compressed, for the next batch.
+    pub(crate) const fn take_spare(&mut self) -> Option<BytesMut> {
+        self.spare.take()
+    }
+
+    /// The memory of a batch that is done with, for the next batch; `None` if somebody, such as a socket writer, still
+    /// holds the bytes.
+    pub(crate) fn into_buffer(self) -> Option<BytesMut> {
+        self.bytes.try_into_mut().ok()
     }
 
     pub(crate) fn stamp(&mut self, stamp: Stamp) {
@@ -295,7 +330,7 @@ impl Prefix {
 
     /// Moves the numbers to the end of `buf`, which has room for [`PREFIX`] bytes.
     #[inline]
-    fn flush(&mut self, buf: &mut Vec<u8>) {
+    fn flush(&mut self, buf: &mut BytesMut) {
         let end = buf.len() + self.len;
         buf.extend_from_slice(&self.bytes);
         buf.truncate(end);
@@ -303,16 +338,23 @@ impl Prefix {
     }
 }
 
-fn put_headers(buf: &mut Vec<u8>, headers: &[Header<'_>]) {
-    put_i64(buf, length(headers.len()));
+fn put_headers(buf: &mut BytesMut, headers: &[Header<'_>]) {
+    put_number(buf, length(headers.len()));
     for (name, value) in headers {
-        put_i64(buf, length(name.len()));
+        put_number(buf, length(name.len()));
         buf.extend_from_slice(name.as_bytes());
-        put_i64(buf, value.map_or(-1, |value| length(value.len())));
+        put_number(buf, value.map_or(-1, |value| length(value.len())));
         if let Some(value) = value {
             buf.extend_from_slice(value);
         }
     }
+}
+
+#[inline]
+fn put_number(buf: &mut BytesMut, value: i64) {
+    let mut prefix = Prefix::new();
+    prefix.put(value);
+    prefix.flush(buf);
 }
 
 #[inline]

@@ -13,6 +13,13 @@ mod sync;
 mod types;
 mod wire;
 
+/// Ways into the crate's insides for its own benches and fuzz targets; not part of the public interface.
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod doors {
+    pub use crate::wire::doors::*;
+}
+
 #[cfg(feature = "net")]
 pub use client::Client;
 pub use config::Config;

@@ -6,6 +6,8 @@ pub(crate) mod batch;
 pub(crate) mod calls;
 pub(crate) mod codec;
 pub(crate) mod compress;
+#[cfg(feature = "testing")]
+pub(crate) mod doors;
 pub(crate) mod frame;
 pub(crate) mod messages;
 pub(crate) mod str;

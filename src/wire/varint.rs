@@ -116,6 +116,14 @@ pub(crate) fn write_u64(out: &mut [u8], mut value: u64) -> usize {
     len
 }
 
+/// Appends an unsigned number.
+#[inline]
+pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
+    let mut groups = [0; MAX_LEN_64];
+    let len = write_u64(&mut groups, value);
+    out.extend_from_slice(groups.get(..len).unwrap_or_default());
+}
+
 /// How many bytes `value` takes.
 #[inline]
 pub(crate) const fn len_u64(value: u64) -> usize {
@@ -151,9 +159,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn signed(value: i64) -> Vec<u8> {
-        let mut out = [0; MAX_LEN_64];
-        let len = write_u64(&mut out, zigzag(value));
-        out[..len].to_vec()
+        let mut out = Vec::new();
+        put_u64(&mut out, zigzag(value));
+        out
     }
 
     #[test]

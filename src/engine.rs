@@ -4,6 +4,13 @@
 //! events to pass on. The verbs are the same everywhere: `command`, `answer`, `tick`, `deadline`, and `check`,
 //! which asserts every invariant in tests.
 
+#![allow(dead_code, reason = "the drivers that call this come next")]
+
 pub(crate) mod backoff;
 pub(crate) mod catalog;
+pub(crate) mod coordinator;
 pub(crate) mod machine;
+pub(crate) mod partition;
+pub(crate) mod position;
+#[cfg(test)]
+pub(crate) mod script;

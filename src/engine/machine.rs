@@ -36,11 +36,23 @@ pub(crate) fn deadline_after(now: Now, duration: Duration) -> Instant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Token(pub(crate) u64);
 
+impl Token {
+    /// Which machine of a role's core made the call: the tag that its [`Tokens`] were made with.
+    pub(crate) const fn tag(self) -> u8 {
+        self.0.to_be_bytes()[0]
+    }
+}
+
 /// Hands out tokens, each once.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens(u64);
 
 impl Tokens {
+    /// Tokens with a tag, by which a core with several machines knows whose call was answered.
+    pub(crate) const fn tagged(tag: u8) -> Self {
+        Self((tag as u64) << 56)
+    }
+
     pub(crate) fn next(&mut self) -> Token {
         self.0 = self.0.wrapping_add(1);
         Token(self.0)

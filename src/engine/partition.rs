@@ -1,0 +1,41 @@
+//! What the consumer's machines say to each other about a partition.
+
+use crate::{types::NodeId, wire::uuid::Uuid};
+
+/// Names one stay of a partition with a consumer at one position: assigning, seeking and resetting each make a new one.
+/// Whatever was asked under an older claim is void: its answers and its data are dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Claim(u64);
+
+/// Hands out claims, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Claims(u64);
+
+impl Claims {
+    pub(crate) fn next(&mut self) -> Claim {
+        self.0 = self.0.wrapping_add(1);
+        Claim(self.0)
+    }
+}
+
+/// Who leads a partition, as far as the catalog knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leader {
+    pub(crate) node: NodeId,
+    /// By which a broker refuses those whose view of the leadership is older than its own (KIP-320).
+    pub(crate) epoch: Option<i32>,
+    /// [`Uuid::ZERO`] where the cluster is too old to have one.
+    pub(crate) topic_id: Uuid,
+}
+
+impl Leader {
+    /// The epoch as requests carry it.
+    pub(crate) fn wire_epoch(&self) -> i32 {
+        self.epoch.unwrap_or(-1)
+    }
+}
+
+/// A leader epoch as brokers write it, where -1 stands for none.
+pub(crate) fn epoch_from_wire(epoch: i32) -> Option<i32> {
+    (epoch >= 0).then_some(epoch)
+}

@@ -12,5 +12,6 @@ pub(crate) mod coordinator;
 pub(crate) mod machine;
 pub(crate) mod partition;
 pub(crate) mod position;
+pub(crate) mod produce;
 #[cfg(test)]
 pub(crate) mod script;

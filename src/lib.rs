@@ -8,6 +8,8 @@ mod engine;
 mod error;
 #[cfg(feature = "net")]
 mod net;
+#[cfg(feature = "net")]
+mod producer;
 mod record;
 mod sync;
 mod types;
@@ -26,6 +28,11 @@ pub use config::Config;
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
 #[cfg(feature = "net")]
 pub use net::transport;
+#[cfg(feature = "net")]
+pub use producer::{
+    Acks, Compression, Delivered, Delivery, Partitioner, Producer, ProducerBuilder, TrySendError,
+    partition_for_key,
+};
 pub use record::{Header, Record};
 pub use types::{
     InvalidTopicName, NodeId, Offset, OffsetAndMetadata, Partition, Position, TopicName, TopicPartition,

@@ -2,4 +2,5 @@
 
 pub(crate) mod clock;
 pub(crate) mod mailbox;
+pub(crate) mod task;
 pub mod transport;

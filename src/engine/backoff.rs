@@ -12,6 +12,13 @@ impl Random {
         Self(seed)
     }
 
+    /// One seeded by the operating system, for drivers; machines are given theirs.
+    #[cfg(feature = "net")]
+    pub(crate) fn from_entropy() -> Self {
+        use std::hash::{BuildHasher, Hasher};
+        Self(std::hash::RandomState::new().build_hasher().finish())
+    }
+
     pub(crate) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

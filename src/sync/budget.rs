@@ -271,7 +271,7 @@ mod tests {
             let mut waiting: Vec<(usize, Pin<Box<Take<'_>>>)> = Vec::new();
             for (op, bytes, index) in ops {
                 match op {
-                    0 => if budget.try_take(bytes) { held.push(bytes) },
+                    0 if budget.try_take(bytes) => held.push(bytes),
                     1 => waiting.push((bytes, Box::pin(budget.take(bytes)))),
                     2 if !held.is_empty() => budget.give(held.swap_remove(index.index(held.len()))),
                     3 if !waiting.is_empty() => drop(waiting.remove(index.index(waiting.len()))),

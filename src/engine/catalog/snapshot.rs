@@ -84,6 +84,22 @@ impl Topic {
 }
 
 impl Snapshot {
+    /// A view with these topics, whose leaders are brokers at made-up addresses.
+    #[cfg(test)]
+    pub(crate) fn of_topics(topics: impl IntoIterator<Item = Topic>) -> Self {
+        let mut snapshot = Self { generation: 1, ..Self::default() };
+        for topic in topics {
+            for leader in topic.partitions.values().filter_map(|partition| partition.leader) {
+                let port = 9092 + u16::try_from(leader.0).unwrap_or(0);
+                let broker = Broker { id: leader, host: "broker".into(), port, rack: None };
+                snapshot.brokers.insert(leader, broker);
+            }
+            snapshot.names.extend(topic.id.map(|id| (id, topic.name.clone())));
+            snapshot.topics.insert(topic.name.clone(), Ok(Arc::new(topic)));
+        }
+        snapshot
+    }
+
     /// The topic, if it is known to exist.
     pub(crate) fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(name)?.as_ref().ok()

@@ -1,0 +1,16 @@
+//! From records to Produce requests: the accumulator that callers append to, and the machine that empties it.
+//!
+//! Appenders touch only the open tail of a partition, under that partition's leaf lock. From the moment a batch is
+//! closed it belongs to the [`Sender`](sender::Sender).
+
+pub(crate) mod accumulator;
+mod answers;
+pub(crate) mod batch;
+pub(crate) mod config;
+pub(crate) mod identity;
+pub(crate) mod lane;
+mod line;
+pub(crate) mod queue;
+pub(crate) mod sender;
+pub(crate) mod sticky;
+pub(crate) mod verdict;

@@ -1,0 +1,97 @@
+//! A batch that the sender owns: closed, sealed, and stamped when it is sent for the first time.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+
+use super::{
+    identity::ProducerId,
+    queue::{BatchDone, OpenBatch, Written},
+};
+use crate::{
+    config::Problems,
+    error::Error,
+    wire::{
+        batch::{SealedBatch, Stamp},
+        compress::Compression,
+    },
+};
+
+/// A closed batch on its way.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    sealed: SealedBatch,
+    pub(crate) done: Arc<BatchDone>,
+    pub(crate) charged: usize,
+    pub(crate) created: Instant,
+    /// Its place among all batches of its partition: kept over every retry, so that order is.
+    pub(crate) order: u64,
+    /// The identity and sequence that it was sent under. Kept while it may have been written, so that a broker
+    /// recognises it; taken off only when it was certainly not written.
+    pub(crate) stamp: Option<(ProducerId, i32)>,
+    /// Whether an earlier attempt may have written it.
+    pub(crate) maybe_written: bool,
+    /// What the last attempt ran into.
+    pub(crate) last_error: Option<Error>,
+}
+
+impl Batch {
+    /// Closes an open batch: compresses it and computes its checksum. The codec was checked when the producer was
+    /// built; one that fails all the same fails this batch.
+    pub(crate) fn seal(open: OpenBatch, compression: Compression, order: u64) -> Result<Self, Completion> {
+        match open.builder.seal(compression) {
+            Ok(sealed) => Ok(Self {
+                sealed,
+                done: open.done,
+                charged: open.charged,
+                created: open.opened_at,
+                order,
+                stamp: None,
+                maybe_written: false,
+                last_error: None,
+            }),
+            Err(error) => {
+                let mut problems = Problems::default();
+                problems.add("compression", &format!("{compression:?}"), error.to_string());
+                let outcome = problems.into_result().map(|()| NOWHERE);
+                Err(Completion { done: open.done, outcome, charged: open.charged })
+            }
+        }
+    }
+
+    /// The batch's end.
+    pub(crate) fn complete(self, outcome: Result<Written, Error>) -> Completion {
+        Completion { done: self.done, outcome, charged: self.charged }
+    }
+
+    /// The number of records, which is how far the sequence moves.
+    pub(crate) fn count(&self) -> i32 {
+        self.sealed.count().cast_signed()
+    }
+
+    pub(crate) fn stamp(&mut self, producer: ProducerId, sequence: i32) {
+        self.stamp = Some((producer, sequence));
+        self.sealed.stamp(Stamp {
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
+            base_sequence: sequence,
+            transactional: false,
+        });
+    }
+
+    /// The bytes to send, shared with whoever still writes an earlier attempt.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.sealed.bytes().clone()
+    }
+}
+
+/// What became of a batch, for the driver to tell its records and to give its bytes back.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    pub(crate) done: Arc<BatchDone>,
+    pub(crate) outcome: Result<Written, Error>,
+    pub(crate) charged: usize,
+}
+
+/// A broker took the batch and did not say where.
+pub(crate) const NOWHERE: Written = Written { base_offset: None, log_append_time: None };

@@ -1,0 +1,36 @@
+//! How a producer sends, in numbers.
+
+use std::time::Duration;
+
+use crate::{engine::backoff::Backoff, wire::compress::Compression};
+
+/// How a producer sends.
+#[derive(Clone, Debug)]
+pub(crate) struct SenderConfig {
+    pub(crate) acks: i16,
+    pub(crate) idempotent: bool,
+    pub(crate) linger: Linger,
+    pub(crate) compression: Compression,
+    pub(crate) max_request_size: usize,
+    /// Requests in flight per broker, and batches in flight per partition.
+    pub(crate) max_in_flight: usize,
+    pub(crate) delivery_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) backoff: Backoff,
+}
+
+impl SenderConfig {
+    /// The batches in flight per partition: without sequences a second one could overtake the first.
+    pub(crate) fn per_partition(&self) -> usize {
+        if self.idempotent { self.max_in_flight } else { 1 }
+    }
+}
+
+/// How long a batch that is not full waits for more records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linger {
+    /// Not at all while nothing is in flight to its broker, and never longer than this.
+    Adaptive(Duration),
+    /// Always this long.
+    Fixed(Duration),
+}

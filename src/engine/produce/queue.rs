@@ -1,0 +1,206 @@
+//! The tail of one partition: the open batch that callers append to, and the full ones behind it.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    error::Error,
+    record::Record,
+    sync::{done::Done, lock},
+    types::{Partition, TopicName},
+    wire::batch::BatchBuilder,
+};
+
+/// Names a partition within one producer: its place among all partitions that the producer has written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LaneId(pub(crate) usize);
+
+/// Where a batch was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// The offset of the batch's first record; `None` where the broker did not say (acks = 0, or a duplicate that
+    /// it no longer remembers the place of).
+    pub(crate) base_offset: Option<i64>,
+    /// The broker's timestamp of every record, on topics that use the append time.
+    pub(crate) log_append_time: Option<i64>,
+}
+
+/// The shared outcome of all records of a batch.
+#[derive(Debug)]
+pub(crate) struct BatchDone {
+    pub(crate) partition: Partition,
+    pub(crate) outcome: Done<Result<Written, Error>>,
+}
+
+/// A batch that grows.
+#[derive(Debug)]
+pub(crate) struct OpenBatch {
+    pub(crate) builder: BatchBuilder,
+    pub(crate) done: Arc<BatchDone>,
+    pub(crate) opened_at: Instant,
+    /// The bytes that its records took from the budget.
+    pub(crate) charged: usize,
+}
+
+/// Where a record went.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    pub(crate) done: Arc<BatchDone>,
+    /// The record's place in its batch.
+    pub(crate) index: u32,
+    /// The sender has something new to look at: a batch was opened, or filled.
+    pub(crate) news: bool,
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The producer is closed.
+    Closed,
+    /// The record's lengths do not fit a batch at all.
+    TooLarge,
+}
+
+/// What waits in a queue, as the sender sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// Whether a batch is full and waits for nothing more.
+    pub(crate) full: bool,
+    /// When the oldest batch was opened.
+    pub(crate) since: Instant,
+    /// The bytes of the oldest batch, uncompressed.
+    pub(crate) bytes: usize,
+}
+
+/// The queue of one partition.
+#[derive(Debug)]
+pub(crate) struct PartitionQueue {
+    pub(crate) id: LaneId,
+    pub(crate) topic: TopicName,
+    pub(crate) partition: Partition,
+    /// Whether the accumulator's list of news already names this queue.
+    listed: AtomicBool,
+    tail: Mutex<Tail>,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    open: Option<OpenBatch>,
+    full: VecDeque<OpenBatch>,
+    closed: bool,
+    /// The size of the batch before: the next one most likely needs as much.
+    last_len: usize,
+}
+
+impl PartitionQueue {
+    pub(crate) fn new(id: LaneId, topic: TopicName, partition: Partition) -> Self {
+        Self { id, topic, partition, listed: AtomicBool::new(false), tail: Mutex::default() }
+    }
+
+    /// Copies a record into the open batch, which is closed and replaced when the record would grow it past
+    /// `batch_size`. `charge` is what the record took from the budget, an upper bound of its encoded size.
+    pub(crate) fn append(
+        &self,
+        now: Instant,
+        timestamp: i64,
+        record: &Record<'_>,
+        charge: usize,
+        batch_size: usize,
+    ) -> Result<Appended, Refused> {
+        let mut tail = lock(&self.tail);
+        if tail.closed {
+            return Err(Refused::Closed);
+        }
+        let mut news = false;
+        if tail.open.as_ref().is_some_and(|open| open.builder.len() + charge > batch_size) {
+            tail.fill();
+            news = true;
+        }
+        let expected = tail.last_len.max(charge);
+        let open = match &mut tail.open {
+            Some(open) => open,
+            none => {
+                news = true;
+                none.insert(self.open_batch(now, expected, batch_size))
+            }
+        };
+        let index = open
+            .builder
+            .append(timestamp, record.key, record.value, record.headers)
+            .map_err(|_| Refused::TooLarge)?;
+        open.charged += charge;
+        let done = Arc::clone(&open.done);
+        if open.builder.len() >= batch_size {
+            tail.fill();
+            news = true;
+        }
+        Ok(Appended { done, index, news })
+    }
+
+    fn open_batch(&self, now: Instant, expected: usize, batch_size: usize) -> OpenBatch {
+        let done = BatchDone { partition: self.partition, outcome: Done::default() };
+        OpenBatch {
+            builder: BatchBuilder::new(expected, batch_size),
+            done: Arc::new(done),
+            opened_at: now,
+            charged: 0,
+        }
+    }
+
+    /// Marks the queue as listed; `false` where it already was.
+    pub(crate) fn list(&self) -> bool {
+        !self.listed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Unmarks it: news from now on list it again.
+    pub(crate) fn unlist(&self) {
+        self.listed.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn backlog(&self) -> Option<Backlog> {
+        let tail = lock(&self.tail);
+        let oldest = tail.full.front().or(tail.open.as_ref())?;
+        Some(Backlog { full: !tail.full.is_empty(), since: oldest.opened_at, bytes: oldest.builder.len() })
+    }
+
+    /// Takes the oldest batch, the open one where no full one waits.
+    pub(crate) fn take(&self) -> Option<OpenBatch> {
+        let mut tail = lock(&self.tail);
+        if tail.full.is_empty() {
+            tail.fill();
+        }
+        tail.full.pop_front()
+    }
+
+    /// Closes the open batch, so that it waits for nothing more, and names the batches that wait.
+    pub(crate) fn fill(&self) -> Vec<Arc<BatchDone>> {
+        let mut tail = lock(&self.tail);
+        tail.fill();
+        tail.full.iter().map(|batch| Arc::clone(&batch.done)).collect()
+    }
+
+    /// Takes no more records. What was taken waits for nothing more.
+    pub(crate) fn close(&self) {
+        let mut tail = lock(&self.tail);
+        tail.closed = true;
+        tail.fill();
+    }
+}
+
+impl Tail {
+    fn fill(&mut self) {
+        if let Some(open) = self.open.take() {
+            // A batch opened for a record that was refused is empty, and nobody waits for it.
+            if !open.builder.is_empty() {
+                self.last_len = open.builder.len();
+                self.full.push_back(open);
+            }
+        }
+    }
+}

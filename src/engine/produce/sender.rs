@@ -1,0 +1,591 @@
+//! The produce sender: takes closed batches per leader, sends them, and judges the answers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{
+    accumulator::Accumulator,
+    answers::{Answers, leader_hint},
+    batch::{Batch, Completion, NOWHERE},
+    config::{Linger, SenderConfig},
+    identity::Identity,
+    lane::{Lane, Next},
+    line::{Line, Ready},
+    queue::{BatchDone, LaneId, PartitionQueue},
+    verdict::{self, Verdict},
+};
+use crate::{
+    engine::{
+        backoff::Random,
+        catalog::snapshot::{LeaderHint, Snapshot},
+        machine::{
+            Call, Failure, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier,
+        },
+    },
+    error::{Error, ErrorKind},
+    types::{NodeId, Partition, TopicName},
+    wire::{
+        messages::{
+            produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData},
+            produce_response::ProduceResponse,
+        },
+        uuid::Uuid,
+    },
+};
+
+/// The newest Produce version that names topics by name.
+const LAST_VERSION_BY_NAME: i16 = 12;
+
+/// What the sender tells its driver.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A batch has come to its end.
+    Completed(Completion),
+    /// The view of the cluster is stale.
+    RefreshMetadata,
+    /// A broker names the new leader of a partition (KIP-951).
+    LeaderChanged(LeaderHint),
+}
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    config: SenderConfig,
+    accumulator: Arc<Accumulator>,
+    identity: Identity,
+    snapshot: Arc<Snapshot>,
+    lanes: BTreeMap<LaneId, Lane>,
+    brokers: BTreeMap<NodeId, Line>,
+    requests: HashMap<Token, InFlight>,
+    timers: BTreeSet<(Instant, LaneId)>,
+    random: Random,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct InFlight {
+    broker: NodeId,
+    lanes: Vec<LaneId>,
+}
+
+impl Sender {
+    pub(crate) fn new(
+        config: SenderConfig,
+        accumulator: Arc<Accumulator>,
+        snapshot: Arc<Snapshot>,
+        mut random: Random,
+    ) -> Self {
+        let identity = Identity::new(config.backoff, config.request_timeout, Random::new(random.next_u64()));
+        Self {
+            config,
+            accumulator,
+            identity,
+            snapshot,
+            lanes: BTreeMap::new(),
+            brokers: BTreeMap::new(),
+            requests: HashMap::new(),
+            timers: BTreeSet::new(),
+            random,
+        }
+    }
+
+    /// The view of the cluster has changed.
+    pub(crate) fn catalog(&mut self, now: Now, snapshot: Arc<Snapshot>) {
+        self.snapshot = snapshot;
+        for queues in self.accumulator.topics() {
+            if let Some(topic) = self.snapshot.topic(&queues.topic) {
+                let with_leader = topic.partitions.iter().filter(|(_, partition)| partition.leader.is_some());
+                queues.set_available(with_leader.map(|(index, _)| Partition(*index)).collect());
+            }
+        }
+        for lane in self.lanes.values_mut() {
+            locate(lane, &self.snapshot);
+        }
+        self.schedule_all(now);
+    }
+
+    /// Looks at what callers appended and at what has become due, and sends what may be sent.
+    pub(crate) fn tick(&mut self, now: Now, tokens: &mut Tokens, out: &mut Outbox<Event>) {
+        for queue in self.accumulator.take_news() {
+            let id = queue.id;
+            let snapshot = &self.snapshot;
+            self.lanes.entry(id).or_insert_with(|| {
+                let mut lane = Lane::new(queue);
+                locate(&mut lane, snapshot);
+                lane
+            });
+            self.schedule(now, id);
+        }
+        while let Some(&(due, id)) = self.timers.first()
+            && due <= now.instant
+        {
+            self.timers.pop_first();
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.timer = None;
+            }
+            self.expire(now, id, out);
+            self.schedule(now, id);
+        }
+        self.ask_for_identity(now, tokens, out);
+        let brokers: Vec<NodeId> =
+            self.brokers.iter().filter(|(_, line)| !line.ready.is_empty()).map(|(id, _)| *id).collect();
+        for broker in brokers {
+            while self.send_to(now, broker, tokens, out) {}
+        }
+    }
+
+    /// When `tick` has something to do next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        earlier(self.timers.first().map(|(due, _)| *due), self.identity.deadline())
+    }
+
+    /// Takes the outcome of one of its calls.
+    pub(crate) fn answer(&mut self, now: Now, token: Token, outcome: Outcome, out: &mut Outbox<Event>) {
+        if self.identity.answer(now, token, &outcome) {
+            if let Some(error) = self.identity.refusal().cloned() {
+                self.identity.forget_refusal();
+                self.fail_waiting(&error, out);
+            }
+            self.schedule_all(now);
+            return;
+        }
+        let Some(request) = self.requests.remove(&token) else { return };
+        let idle = match self.brokers.get_mut(&request.broker) {
+            Some(line) => line.ended(),
+            None => BTreeSet::new(),
+        };
+        match outcome {
+            Ok(answer) => match ProduceResponse::try_from(answer.response) {
+                Ok(response) => self.judge_all(now, token, &request, &response, out),
+                Err(_) => self.lost_all(now, token, &request, &unexpected(), true, out),
+            },
+            Err(Failure { maybe_sent, error }) => {
+                self.lost_all(now, token, &request, &error, maybe_sent, out);
+            }
+        }
+        for id in request.lanes.into_iter().chain(idle) {
+            self.schedule(now, id);
+        }
+    }
+
+    /// Closes every open batch, so that nothing lingers, and names all batches that are outstanding.
+    pub(crate) fn flush(&mut self, now: Now) -> Vec<Arc<BatchDone>> {
+        let mut outstanding = Vec::new();
+        for topic in self.accumulator.topics() {
+            for queue in &topic.partitions {
+                let waiting = queue.fill();
+                if !waiting.is_empty() {
+                    outstanding.extend(waiting);
+                    self.accumulator.announce(queue);
+                }
+            }
+        }
+        for lane in self.lanes.values() {
+            outstanding.extend(lane.outstanding().map(|batch| Arc::clone(&batch.done)));
+        }
+        self.schedule_all(now);
+        outstanding
+    }
+
+    /// Whether nothing is outstanding.
+    pub(crate) fn is_idle(&self) -> bool {
+        let topics = self.accumulator.topics();
+        self.lanes.values().all(|lane| lane.outstanding().next().is_none())
+            && topics.iter().flat_map(|topic| &topic.partitions).all(|queue| queue.backlog().is_none())
+    }
+
+    /// Ends everything that is outstanding with `error`; what was sent may have been written.
+    pub(crate) fn abandon(&mut self, now: Now, error: &Error, out: &mut Outbox<Event>) {
+        self.accumulator.close();
+        for queue in self.accumulator.topics().iter().flat_map(|topic| &topic.partitions) {
+            fail_queue(queue, error, out);
+        }
+        for lane in self.lanes.values_mut() {
+            for (batch, in_flight) in lane.take_outstanding() {
+                let maybe_written = in_flight || batch.maybe_written;
+                let outcome = Err(undelivered(now, batch.created, maybe_written, Some(error.clone())));
+                out.events.push(Event::Completed(batch.complete(outcome)));
+            }
+        }
+        self.requests.clear();
+        self.brokers.clear();
+    }
+
+    // ---- scheduling ------------------------------------------------------------------------------------------
+
+    fn schedule_all(&mut self, now: Now) {
+        let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
+        for id in ids {
+            self.schedule(now, id);
+        }
+    }
+
+    /// Puts a lane into its broker's line, or arms its timer for when that may be.
+    fn schedule(&mut self, now: Now, id: LaneId) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let due = lane.expiry(self.config.delivery_timeout);
+        let mut at = due;
+        if let Some(until) = lane.blocked_until
+            && until > now.instant
+        {
+            at = earlier(due, Some(until));
+        } else if let (Some(leader), false) = (lane.leader, lane.queued) {
+            lane.blocked_until = None;
+            let line = self.brokers.entry(leader).or_default();
+            match line.ready(lane, &self.config, now) {
+                Ready::Now if !self.config.idempotent || self.identity.current().is_some() => {
+                    lane.queued = true;
+                    line.ready.push_back(id);
+                }
+                // The answer, or the identity, will look again.
+                Ready::Now | Ready::Not => {}
+                Ready::At(later) => {
+                    if line.in_flight > 0 && matches!(self.config.linger, Linger::Adaptive(_)) {
+                        line.lingering.insert(id);
+                    }
+                    at = earlier(due, Some(later));
+                }
+            }
+        }
+        self.arm(id, at);
+    }
+
+    fn arm(&mut self, id: LaneId, at: Option<Instant>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if lane.timer == at {
+            return;
+        }
+        if let Some(before) = mem::replace(&mut lane.timer, at) {
+            self.timers.remove(&(before, id));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, id));
+        }
+    }
+
+    fn ask_for_identity(&mut self, now: Now, tokens: &mut Tokens, out: &mut Outbox<Event>) {
+        let wanted = self.config.idempotent
+            && self.identity.current().is_none()
+            && self.lanes.values().any(|lane| lane.next(self.config.per_partition()) != Next::Nothing);
+        if wanted {
+            out.calls.extend(self.identity.ask(now, tokens));
+        }
+    }
+
+    // ---- sending ---------------------------------------------------------------------------------------------
+
+    /// Sends one request to a broker, with at most one batch per partition. `false` where there is nothing to send
+    /// or no more may be in flight.
+    fn send_to(&mut self, now: Now, broker: NodeId, tokens: &mut Tokens, out: &mut Outbox<Event>) -> bool {
+        let token = tokens.next();
+        let mut size = 0;
+        let mut topics: BTreeMap<TopicName, TopicProduceData> = BTreeMap::new();
+        let mut lanes = Vec::new();
+        while let Some(id) = self.next_ready(broker, size) {
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let Some(batch) = draw(lane, &mut self.identity, &self.config, out) else { continue };
+            let bytes = batch.bytes();
+            size += bytes.len();
+            let topic = topics.entry(lane.queue.topic.clone()).or_insert_with(|| TopicProduceData {
+                name: lane.queue.topic.as_str().into(),
+                topic_id: lane.topic_id.unwrap_or(Uuid::ZERO),
+                ..TopicProduceData::default()
+            });
+            topic.partition_data.push(PartitionProduceData {
+                index: lane.queue.partition.0,
+                records: Some(bytes),
+                ..PartitionProduceData::default()
+            });
+            lane.sent(token, batch);
+            lanes.push(id);
+        }
+        if lanes.is_empty() {
+            return false;
+        }
+        for id in &lanes {
+            self.schedule(now, *id);
+        }
+        out.calls.push(self.call(now, token, broker, topics.into_values().collect()));
+        if let Some(line) = self.brokers.get_mut(&broker) {
+            line.in_flight += 1;
+        }
+        self.requests.insert(token, InFlight { broker, lanes });
+        true
+    }
+
+    /// The next lane in a broker's line whose batch fits a request that holds `size` bytes already.
+    fn next_ready(&mut self, broker: NodeId, size: usize) -> Option<LaneId> {
+        let line = self.brokers.get_mut(&broker)?;
+        if line.in_flight >= self.config.max_in_flight {
+            return None;
+        }
+        let id = *line.ready.front()?;
+        let lane = self.lanes.get_mut(&id)?;
+        let adds = match lane.next(self.config.per_partition()) {
+            Next::Fresh(backlog) => backlog.bytes,
+            Next::Again | Next::Nothing => 0,
+        };
+        if size > 0 && size + adds > self.config.max_request_size {
+            return None;
+        }
+        line.ready.pop_front();
+        lane.queued = false;
+        // The leader may have moved since the lane lined up: then it lines up elsewhere.
+        Some(id)
+    }
+
+    fn call(&self, now: Now, token: Token, broker: NodeId, topics: Vec<TopicProduceData>) -> Call {
+        let by_name = topics.iter().any(|topic| topic.topic_id == Uuid::ZERO);
+        let timeout = i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX);
+        Call {
+            token,
+            target: Target::Broker(broker),
+            purpose: Purpose::Produce,
+            request: ProduceRequest {
+                acks: self.config.acks,
+                timeout_ms: timeout,
+                topic_data: topics,
+                ..ProduceRequest::default()
+            }
+            .into(),
+            deadline: deadline_after(now, self.config.request_timeout),
+            max_version: by_name.then_some(LAST_VERSION_BY_NAME),
+        }
+    }
+
+    // ---- answers ---------------------------------------------------------------------------------------------
+
+    fn judge_all(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: &InFlight,
+        response: &ProduceResponse,
+        out: &mut Outbox<Event>,
+    ) {
+        let answers = Answers::index(response);
+        for id in &request.lanes {
+            let Some(lane) = self.lanes.get(id) else { continue };
+            let verdict = match answers.get(lane) {
+                Some(answer) => {
+                    out.events.extend(leader_hint(lane, response, answer).map(Event::LeaderChanged));
+                    verdict::read(answer, &|| subject(lane))
+                }
+                None if self.config.acks == 0 => Verdict::Written(NOWHERE),
+                // An answer that misses a partition acknowledges nothing.
+                None => Verdict::Retry { error: unexpected(), maybe_written: true, refresh: true },
+            };
+            self.judge(now, token, *id, verdict, out);
+        }
+    }
+
+    /// No answer, or none that can be read.
+    fn lost_all(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: &InFlight,
+        error: &Error,
+        maybe_sent: bool,
+        out: &mut Outbox<Event>,
+    ) {
+        for id in &request.lanes {
+            let error = error.clone();
+            // With acks = 0 nobody will ever know: sending again could write it twice.
+            let gone = maybe_sent && self.config.acks == 0;
+            let verdict = if gone || !(error.is_retriable() || maybe_sent) {
+                Verdict::Rejected { error, maybe_written: maybe_sent }
+            } else {
+                Verdict::Retry { error, maybe_written: maybe_sent, refresh: true }
+            };
+            self.judge(now, token, *id, verdict, out);
+        }
+    }
+
+    fn judge(&mut self, now: Now, token: Token, id: LaneId, verdict: Verdict, out: &mut Outbox<Event>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(sent) = lane.answered(token) else { return };
+        let mut batch = sent.batch;
+        let backoff = match verdict {
+            Verdict::Written(written) => {
+                lane.attempt = 0;
+                out.events.push(Event::Completed(batch.complete(Ok(written))));
+                return;
+            }
+            Verdict::Rejected { error, maybe_written } => {
+                end_unwritten(lane, &batch, maybe_written);
+                let maybe_written = maybe_written || batch.maybe_written;
+                let error =
+                    if maybe_written { undelivered(now, batch.created, true, Some(error)) } else { error };
+                out.events.push(Event::Completed(batch.complete(Err(error))));
+                return;
+            }
+            Verdict::Retry { error, maybe_written, refresh } => {
+                batch.maybe_written |= maybe_written;
+                batch.last_error = Some(error);
+                if refresh {
+                    out.events.push(Event::RefreshMetadata);
+                }
+                true
+            }
+            Verdict::Gap(error) => {
+                batch.last_error = Some(error);
+                // Behind one that is outstanding the gap is expected: this one had overtaken it.
+                if lane.is_oldest(batch.order) || lane.is_broken() {
+                    lane.leave_hole(batch.order);
+                }
+                false
+            }
+            Verdict::StaleIdentity(error) => {
+                batch.last_error = Some(error);
+                if let Some((producer, _)) = batch.stamp {
+                    self.identity.renounce(producer);
+                }
+                lane.leave_hole(batch.order);
+                false
+            }
+        };
+        if sent.overdue {
+            // Its records were told that it failed; it only ends here.
+            end_unwritten(lane, &batch, batch.maybe_written);
+            let outcome = Err(undelivered(now, batch.created, true, batch.last_error.clone()));
+            out.events.push(Event::Completed(batch.complete(outcome)));
+            return;
+        }
+        if backoff {
+            let delay = self.config.backoff.delay(lane.attempt, &mut self.random);
+            lane.attempt = lane.attempt.saturating_add(1);
+            lane.blocked_until = Some(deadline_after(now, delay));
+        }
+        tracing::debug!(partition = %subject(lane), error = ?batch.last_error, "batch will be sent again");
+        lane.send_again(batch);
+    }
+
+    // ---- delivery timeout ------------------------------------------------------------------------------------
+
+    fn expire(&mut self, now: Now, id: LaneId, out: &mut Outbox<Event>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(limit) = now.instant.checked_sub(self.config.delivery_timeout) else { return };
+        while let Some(backlog) = lane.queue.backlog()
+            && backlog.since <= limit
+        {
+            let Some(open) = lane.queue.take() else { break };
+            let cause = lane.outstanding().find_map(|batch| batch.last_error.clone());
+            let outcome = Err(undelivered(now, open.opened_at, false, cause));
+            out.events.push(Event::Completed(Completion { done: open.done, outcome, charged: open.charged }));
+        }
+        let partition = subject(lane);
+        let (ended, overdue) = lane.expire(limit);
+        for batch in overdue {
+            tracing::warn!(%partition, "delivery timeout with a batch in flight: it may have been written");
+            let outcome = Err(undelivered(now, batch.created, true, batch.last_error.clone()));
+            // The bytes stay charged until the batch has left the connection.
+            out.events.push(Event::Completed(Completion {
+                done: Arc::clone(&batch.done),
+                outcome,
+                charged: 0,
+            }));
+        }
+        for batch in ended {
+            let outcome = Err(undelivered(now, batch.created, batch.maybe_written, batch.last_error.clone()));
+            out.events.push(Event::Completed(batch.complete(outcome)));
+        }
+    }
+
+    /// Ends what waits for an identity that will not come.
+    fn fail_waiting(&mut self, error: &Error, out: &mut Outbox<Event>) {
+        for lane in self.lanes.values_mut() {
+            fail_queue(&lane.queue, error, out);
+            for batch in lane.take_retries() {
+                let outcome = Err(error.clone());
+                out.events.push(Event::Completed(batch.complete(outcome)));
+            }
+        }
+    }
+
+    /// Asserts what must hold between two steps.
+    pub(crate) fn check(&self) {
+        for lane in self.lanes.values() {
+            lane.check(self.config.per_partition());
+        }
+        for line in self.brokers.values() {
+            debug_assert!(line.in_flight <= self.config.max_in_flight, "too many requests in flight");
+        }
+        let in_flight: usize = self.brokers.values().map(|line| line.in_flight).sum();
+        debug_assert_eq!(in_flight, self.requests.len(), "requests and counts disagree");
+    }
+}
+
+/// Takes the next batch of a lane, stamped.
+fn draw(
+    lane: &mut Lane,
+    identity: &mut Identity,
+    config: &SenderConfig,
+    out: &mut Outbox<Event>,
+) -> Option<Batch> {
+    let mut batch = match lane.next(config.per_partition()) {
+        Next::Nothing => return None,
+        Next::Again => lane.take_again()?,
+        Next::Fresh(_) => {
+            let open = lane.queue.take()?;
+            match Batch::seal(open, config.compression, lane.take_order()) {
+                Ok(batch) => batch,
+                Err(failed) => {
+                    out.events.push(Event::Completed(failed));
+                    return None;
+                }
+            }
+        }
+    };
+    if config.idempotent && !lane.stamp(&mut batch, identity) {
+        // No identity now: the lane is scheduled again when one comes.
+        lane.send_again(batch);
+        return None;
+    }
+    Some(batch)
+}
+
+/// A batch has ended and was not acknowledged: its sequence will not come.
+fn end_unwritten(lane: &mut Lane, batch: &Batch, maybe_written: bool) {
+    match batch.stamp {
+        None => {}
+        Some(_) if maybe_written || batch.maybe_written => lane.break_off(),
+        Some(_) => lane.leave_hole(batch.order),
+    }
+}
+
+fn fail_queue(queue: &PartitionQueue, error: &Error, out: &mut Outbox<Event>) {
+    while let Some(open) = queue.take() {
+        let outcome = Err(error.clone());
+        out.events.push(Event::Completed(Completion { done: open.done, outcome, charged: open.charged }));
+    }
+}
+
+fn locate(lane: &mut Lane, snapshot: &Snapshot) {
+    // A refresh that misses the topic for a moment takes nothing away.
+    if let Some(topic) = snapshot.topic(&lane.queue.topic) {
+        lane.topic_id = topic.id;
+        lane.leader = topic.partitions.get(&lane.queue.partition.0).and_then(|partition| partition.leader);
+    }
+}
+
+fn subject(lane: &Lane) -> String {
+    format!("{}-{}", lane.queue.topic, lane.queue.partition)
+}
+
+fn undelivered(now: Now, created: Instant, maybe_written: bool, cause: Option<Error>) -> Error {
+    let after = now.instant.saturating_duration_since(created);
+    ErrorKind::Undelivered { maybe_written, after, cause }.into()
+}
+
+fn unexpected() -> Error {
+    let detail = "the answer to Produce misses a partition, or is not one".to_owned();
+    ErrorKind::Malformed { peer: "a broker".to_owned(), detail }.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,516 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+use std::{collections::BTreeMap as Map, time::Duration};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    engine::{
+        backoff::Backoff,
+        catalog::snapshot::{PartitionInfo, Snapshot, Topic},
+        machine::Answer,
+        produce::queue::Written,
+    },
+    error::Code,
+    record::Record,
+    wire::{
+        batch::{BatchHeader, Batches},
+        calls::{Request, Response},
+        compress::{Codec, Compression},
+        messages::{
+            init_producer_id_response::InitProducerIdResponse,
+            produce_response::{PartitionProduceResponse, TopicProduceResponse},
+        },
+    },
+};
+
+/// A sender with one topic `t`, driven by hand on virtual time.
+struct Bench {
+    sender: Sender,
+    accumulator: Arc<Accumulator>,
+    tokens: Tokens,
+    now: Now,
+    out: Outbox<Event>,
+    deliveries: Vec<(Arc<BatchDone>, u32)>,
+}
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut SenderConfig)) -> Self {
+        let second = Duration::from_secs(1);
+        let mut config = SenderConfig {
+            acks: -1,
+            idempotent: true,
+            linger: Linger::Fixed(Duration::ZERO),
+            compression: Compression::new(Codec::None),
+            max_request_size: 1 << 20,
+            max_in_flight: 5,
+            delivery_timeout: 120 * second,
+            request_timeout: 30 * second,
+            backoff: Backoff { first: second / 10, max: second },
+        };
+        change(&mut config);
+        let accumulator = Arc::new(Accumulator::new(1 << 20));
+        let snapshot = leaders(&[Some(1), Some(1), Some(2)]);
+        let sender = Sender::new(config, Arc::clone(&accumulator), snapshot, Random::new(1));
+        let now = Now { instant: Instant::now() + 1_000 * second, unix_ms: 1_000_000 };
+        let bench = Self {
+            sender,
+            accumulator,
+            tokens: Tokens::default(),
+            now,
+            out: Outbox::default(),
+            deliveries: vec![],
+        };
+        bench.accumulator.prepare(&"t".into(), 3);
+        bench
+    }
+
+    /// One that has its producer id, 77, already.
+    fn ready(change: impl FnOnce(&mut SenderConfig)) -> Self {
+        let mut bench = Self::new(change);
+        bench.append(0, "first");
+        let call = bench.tick().pop().expect("a call for an id");
+        bench.give_identity(&call, 77);
+        bench.advance(Duration::from_secs(1));
+        let calls = bench.tick();
+        bench.answer(&calls[0], &[(0, Code::NONE, 0)]);
+        bench.completed();
+        bench
+    }
+
+    fn give_identity(&mut self, call: &Call, id: i64) {
+        assert!(matches!(call.request, Request::InitProducerId(_)));
+        let response = InitProducerIdResponse { producer_id: id, producer_epoch: 0, ..Default::default() };
+        self.respond(call.token, response.into());
+    }
+
+    fn append(&mut self, partition: usize, value: &str) {
+        let queue = Arc::clone(&self.accumulator.topic("t").unwrap().partitions[partition]);
+        assert!(self.accumulator.budget.try_take(100));
+        let record = Record::new("t", value);
+        let appended = queue.append(self.now.instant, self.now.unix_ms, &record, 100, 64 << 10).unwrap();
+        self.deliveries.push((appended.done, appended.index));
+        if appended.news {
+            self.accumulator.announce(&queue);
+        }
+    }
+
+    fn tick(&mut self) -> Vec<Call> {
+        self.sender.tick(self.now, &mut self.tokens, &mut self.out);
+        self.sender.check();
+        mem::take(&mut self.out.calls)
+    }
+
+    /// Appends and sends one batch.
+    fn send(&mut self, partition: usize, value: &str) -> Call {
+        self.append(partition, value);
+        let mut calls = self.tick();
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        calls.remove(0)
+    }
+
+    fn respond(&mut self, token: Token, response: Response) {
+        let answer = Answer { node: NodeId(1), version: 13, response };
+        self.sender.answer(self.now, token, Ok(answer), &mut self.out);
+        self.sender.check();
+    }
+
+    fn answer(&mut self, call: &Call, partitions: &[(i32, Code, i64)]) {
+        let partition_responses =
+            partitions.iter().map(|(index, code, base_offset)| PartitionProduceResponse {
+                index: *index,
+                error_code: code.get(),
+                base_offset: *base_offset,
+                ..Default::default()
+            });
+        let topic = TopicProduceResponse {
+            topic_id: TOPIC_ID,
+            partition_responses: partition_responses.collect(),
+            ..Default::default()
+        };
+        self.respond(call.token, ProduceResponse { responses: vec![topic], ..Default::default() }.into());
+    }
+
+    fn lose(&mut self, call: &Call, maybe_sent: bool) {
+        let error = ErrorKind::Timeout { what: "x".into(), after: Duration::ZERO, setting: "s" }.into();
+        self.sender.answer(self.now, call.token, Err(Failure { maybe_sent, error }), &mut self.out);
+        self.sender.check();
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        self.now = self.now.after(duration);
+    }
+
+    /// Carries out the events, as a driver does.
+    fn completed(&mut self) -> Vec<Result<Written, Error>> {
+        let mut outcomes = Vec::new();
+        for event in self.out.events.drain(..) {
+            if let Event::Completed(done) = event {
+                self.accumulator.budget.give(done.charged);
+                if done.done.outcome.set(done.outcome.clone()) {
+                    outcomes.push(done.outcome);
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn refreshed(&self) -> bool {
+        self.out.events.iter().any(|event| matches!(event, Event::RefreshMetadata))
+    }
+}
+
+const TOPIC_ID: Uuid = Uuid::from_bytes([7; 16]);
+
+fn leaders(leaders: &[Option<i32>]) -> Arc<Snapshot> {
+    let partitions = leaders.iter().enumerate().map(|(index, leader)| {
+        let (replicas, isr, offline) = (Vec::new(), Vec::new(), Vec::new());
+        let leader = leader.map(NodeId);
+        let info = PartitionInfo { leader, leader_epoch: Some(1), replicas, isr, offline };
+        (i32::try_from(index).unwrap(), info)
+    });
+    let partitions = partitions.collect();
+    let topic = Topic { name: "t".into(), id: Some(TOPIC_ID), internal: false, partitions };
+    Arc::new(Snapshot::of_topics([topic]))
+}
+
+fn produce(call: &Call) -> Map<i32, Bytes> {
+    let Request::Produce(request) = &call.request else { panic!("{call:?}") };
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    partitions.map(|partition| (partition.index, partition.records.clone().unwrap())).collect()
+}
+
+fn header(call: &Call, partition: i32) -> BatchHeader {
+    *Batches::new(produce(call)[&partition].clone()).next().unwrap().unwrap().header()
+}
+
+/// Epoch and first sequence of the batch for a partition.
+fn stamp(call: &Call, partition: i32) -> (i16, i32) {
+    let header = header(call, partition);
+    (header.producer_epoch, header.base_sequence)
+}
+
+fn code(outcome: &Result<Written, Error>) -> Option<Code> {
+    outcome.as_ref().err().and_then(Error::code)
+}
+
+#[test]
+fn nothing_is_sent_before_the_identity_is_known() {
+    let mut bench = Bench::new(|_| {});
+    bench.append(0, "a");
+    let calls = bench.tick();
+    assert_eq!(calls.len(), 1);
+    assert!(bench.tick().is_empty(), "asked once");
+    bench.give_identity(&calls[0], 5);
+    let calls = bench.tick();
+    let header = header(&calls[0], 0);
+    assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (5, 0, 0));
+}
+
+#[test]
+fn a_refused_identity_fails_what_waits_and_is_asked_for_again() {
+    let mut bench = Bench::new(|_| {});
+    bench.append(0, "a");
+    let call = bench.tick().remove(0);
+    let refused = Code::CLUSTER_AUTHORIZATION_FAILED.get();
+    let response = InitProducerIdResponse { error_code: refused, ..Default::default() };
+    bench.respond(call.token, response.into());
+    assert!(matches!(bench.completed()[0].as_ref().unwrap_err().kind(), ErrorKind::NotAuthorized { .. }));
+    assert_eq!(bench.accumulator.budget.used(), 0);
+    bench.append(0, "b");
+    assert_eq!(bench.tick().len(), 1);
+}
+
+#[test]
+fn partitions_of_one_leader_share_a_request() {
+    let mut bench = Bench::ready(|_| {});
+    for partition in 0..3 {
+        bench.append(partition, "x");
+    }
+    let calls = bench.tick();
+    let targets: Vec<_> = calls.iter().map(|call| (call.target, produce(call).len())).collect();
+    assert_eq!(targets, [(Target::Broker(NodeId(1)), 2), (Target::Broker(NodeId(2)), 1)]);
+}
+
+#[test]
+fn sequences_follow_the_records_and_five_batches_are_in_flight_at_most() {
+    let mut bench = Bench::ready(|_| {});
+    let calls: Vec<Call> = (0..5).map(|n| bench.send(0, &format!("{n}"))).collect();
+    assert_eq!(
+        calls.iter().map(|call| stamp(call, 0)).collect::<Vec<_>>(),
+        [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]
+    );
+    bench.append(0, "sixth");
+    assert!(bench.tick().is_empty());
+    bench.answer(&calls[0], &[(0, Code::NONE, 10)]);
+    assert_eq!(stamp(&bench.tick()[0], 0), (0, 6));
+    assert_eq!(bench.completed(), [Ok(Written { base_offset: Some(10), log_append_time: None })]);
+}
+
+/// Compares written places only; errors are compared by their facts elsewhere.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+#[test]
+fn retries_keep_their_stamp_and_order_one_at_a_time() {
+    let mut bench = Bench::ready(|_| {});
+    let calls: Vec<Call> = (0..3).map(|n| bench.send(0, &format!("{n}"))).collect();
+    bench.answer(&calls[0], &[(0, Code::NOT_LEADER_OR_FOLLOWER, -1)]);
+    assert!(bench.refreshed());
+    bench.answer(&calls[2], &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
+    bench.answer(&calls[1], &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
+    assert!(bench.tick().is_empty(), "backing off");
+    for sequence in 1..=3 {
+        bench.advance(Duration::from_secs(2));
+        let calls = bench.tick();
+        assert_eq!((calls.len(), stamp(&calls[0], 0)), (1, (0, sequence)));
+        bench.answer(&calls[0], &[(0, Code::NONE, 20)]);
+    }
+    assert_eq!(bench.completed().len(), 3);
+}
+
+#[test]
+fn a_lost_answer_is_asked_again_under_the_same_stamp() {
+    let mut bench = Bench::ready(|_| {});
+    let call = bench.send(0, "a");
+    bench.lose(&call, true);
+    bench.advance(Duration::from_secs(2));
+    let again = bench.tick().remove(0);
+    assert_eq!(produce(&again), produce(&call), "the same bytes");
+    bench.answer(&again, &[(0, Code::DUPLICATE_SEQUENCE_NUMBER, -1)]);
+    assert_eq!(bench.completed(), [Ok(NOWHERE)]);
+}
+
+#[test]
+fn a_real_gap_bumps_the_epoch_and_loses_nothing() {
+    let mut bench = Bench::ready(|_| {});
+    let calls: Vec<Call> = (0..2).map(|n| bench.send(0, &format!("{n}"))).collect();
+    let other = bench.send(2, "elsewhere");
+    bench.answer(&calls[0], &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
+    assert!(bench.tick().is_empty(), "the second one's fate is open");
+    bench.answer(&calls[1], &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
+    let first = bench.tick().remove(0);
+    assert_eq!(stamp(&first, 0), (1, 0));
+    bench.answer(&first, &[(0, Code::NONE, 0)]);
+    assert_eq!(stamp(&bench.tick()[0], 0), (1, 1));
+    bench.answer(&other, &[(2, Code::NONE, 0)]);
+    let next = bench.send(2, "elsewhere, later");
+    assert_eq!(stamp(&next, 2), (1, 0), "with nothing in flight it takes the new epoch");
+}
+
+/// franz-go #1484: after a failed batch, one with the same count and sequence would be taken for a duplicate.
+#[test]
+fn a_failed_batch_never_gives_its_sequence_to_another() {
+    let mut bench = Bench::ready(|config| config.delivery_timeout = Duration::from_secs(40));
+    let call = bench.send(0, "lost");
+    bench.lose(&call, true);
+    bench.advance(Duration::from_secs(50));
+    bench.tick();
+    assert!(bench.completed()[0].as_ref().unwrap_err().maybe_written());
+    assert_eq!(stamp(&bench.send(0, "next"), 0), (1, 0));
+}
+
+#[test]
+fn a_batch_that_failed_in_flight_keeps_its_sequence_until_its_fate_is_known() {
+    let mut bench = Bench::ready(|config| config.delivery_timeout = Duration::from_secs(40));
+    let overdue = bench.send(0, "overdue");
+    bench.advance(Duration::from_secs(50));
+    bench.tick();
+    assert!(bench.completed()[0].as_ref().unwrap_err().maybe_written());
+    let next = bench.send(0, "next");
+    assert_eq!(stamp(&next, 0), (0, 2));
+    bench.lose(&overdue, true);
+    bench.append(0, "last");
+    assert!(bench.tick().is_empty(), "the sequence may be broken");
+    bench.answer(&next, &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
+    let again = bench.tick().remove(0);
+    assert_eq!((stamp(&again, 0), header(&again, 0).count), ((1, 0), 1));
+}
+
+#[test]
+fn an_overdue_batch_that_was_written_leaves_no_hole() {
+    let mut bench = Bench::ready(|config| config.delivery_timeout = Duration::from_secs(40));
+    let call = bench.send(0, "slow");
+    bench.advance(Duration::from_secs(50));
+    bench.tick();
+    assert_eq!(bench.completed().len(), 1);
+    assert!(bench.accumulator.budget.used() > 0, "its bytes are still in the connection");
+    bench.answer(&call, &[(0, Code::NONE, 3)]);
+    bench.completed();
+    assert_eq!(bench.accumulator.budget.used(), 0);
+    assert_eq!(stamp(&bench.send(0, "next"), 0), (0, 2));
+}
+
+#[test]
+fn a_rejected_batch_fails_alone_and_the_rest_goes_on_under_a_new_epoch() {
+    let mut bench = Bench::ready(|_| {});
+    let large = bench.send(0, "large");
+    let behind = bench.send(0, "behind");
+    bench.answer(&large, &[(0, Code::MESSAGE_TOO_LARGE, -1)]);
+    bench.answer(&behind, &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
+    let outcomes = bench.completed();
+    assert_eq!((outcomes.len(), code(&outcomes[0])), (1, Some(Code::MESSAGE_TOO_LARGE)));
+    assert!(!outcomes[0].as_ref().unwrap_err().maybe_written());
+    let again = bench.tick().remove(0);
+    assert_eq!(stamp(&again, 0), (1, 0));
+}
+
+#[test]
+fn a_lost_answer_behind_a_rejected_batch_is_stamped_anew() {
+    let mut bench = Bench::ready(|_| {});
+    let large = bench.send(0, "large");
+    let behind = bench.send(0, "behind");
+    bench.answer(&large, &[(0, Code::MESSAGE_TOO_LARGE, -1)]);
+    bench.lose(&behind, true);
+    bench.advance(Duration::from_secs(2));
+    assert_eq!(stamp(&bench.tick()[0], 0), (1, 0), "it cannot have been written over the gap");
+}
+
+#[test]
+fn a_stale_identity_is_replaced() {
+    let mut bench = Bench::ready(|_| {});
+    let call = bench.send(0, "a");
+    bench.answer(&call, &[(0, Code::INVALID_PRODUCER_EPOCH, -1)]);
+    let ask = bench.tick().remove(0);
+    bench.give_identity(&ask, 99);
+    let header = header(&bench.tick()[0], 0);
+    assert_eq!((header.producer_id, header.base_sequence), (99, 0));
+}
+
+#[test]
+fn epochs_run_out_into_a_new_id() {
+    let mut identity =
+        Identity::new(Backoff { first: Duration::ZERO, max: Duration::ZERO }, Duration::ZERO, Random::new(0));
+    let mut bench = Bench::new(|_| {});
+    let token = identity.ask(bench.now, &mut bench.tokens).unwrap().token;
+    let response =
+        InitProducerIdResponse { producer_id: 1, producer_epoch: i16::MAX - 1, ..Default::default() };
+    let answer = Answer { node: NodeId(1), version: 4, response: response.into() };
+    assert!(identity.answer(bench.now, token, &Ok(answer)));
+    identity.bump(identity.current().unwrap());
+    assert_eq!(identity.current(), None);
+    assert!(identity.ask(bench.now, &mut bench.tokens).is_some());
+}
+
+#[test]
+fn unsent_records_expire_as_not_written_with_the_reason() {
+    let mut bench = Bench::ready(|_| {});
+    bench.sender.catalog(bench.now, leaders(&[None, Some(1), Some(2)]));
+    bench.append(0, "nowhere to go");
+    assert!(bench.tick().is_empty());
+    assert_eq!(bench.sender.deadline(), Some(bench.now.instant + Duration::from_secs(120)));
+    bench.advance(Duration::from_secs(120));
+    bench.tick();
+    let error = bench.completed().remove(0).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Undelivered { maybe_written: false, .. }), "{error}");
+    assert_eq!(bench.accumulator.budget.used(), 0);
+}
+
+#[test]
+fn a_new_leader_gets_what_waits() {
+    let mut bench = Bench::ready(|_| {});
+    let call = bench.send(0, "a");
+    bench.answer(&call, &[(0, Code::NOT_LEADER_OR_FOLLOWER, -1)]);
+    bench.sender.catalog(bench.now, leaders(&[Some(2), Some(1), Some(2)]));
+    bench.advance(Duration::from_secs(2));
+    assert_eq!(bench.tick()[0].target, Target::Broker(NodeId(2)));
+}
+
+#[test]
+fn an_answer_that_misses_the_partition_acknowledges_nothing() {
+    let mut bench = Bench::ready(|_| {});
+    let call = bench.send(0, "a");
+    bench.answer(&call, &[(1, Code::NONE, 0)]);
+    assert!(bench.completed().is_empty());
+    bench.advance(Duration::from_secs(2));
+    assert_eq!(bench.tick().len(), 1);
+}
+
+#[test]
+fn without_idempotence_one_batch_is_in_flight_and_acks_0_is_never_sent_twice() {
+    let mut bench = Bench::new(|config| {
+        config.idempotent = false;
+        config.acks = 0;
+    });
+    let first = bench.send(0, "a");
+    assert_eq!(stamp(&first, 0), (-1, -1));
+    bench.append(0, "b");
+    assert!(bench.tick().is_empty());
+    bench.lose(&first, true);
+    assert!(bench.completed()[0].as_ref().unwrap_err().maybe_written());
+    let second = bench.tick().remove(0);
+    bench.lose(&second, false);
+    bench.advance(Duration::from_secs(2));
+    assert_eq!(bench.tick().len(), 1, "not sent at all, so it may be sent");
+}
+
+#[test]
+fn an_adaptive_batch_lingers_only_while_something_is_in_flight() {
+    let linger = Duration::from_millis(5);
+    let mut bench = Bench::ready(|config| config.linger = Linger::Adaptive(linger));
+    let first = bench.send(0, "at once");
+    bench.append(0, "grows");
+    assert!(bench.tick().is_empty());
+    assert_eq!(bench.sender.deadline(), Some(bench.now.instant + linger));
+    bench.answer(&first, &[(0, Code::NONE, 1)]);
+    let second = bench.tick().remove(0);
+    bench.append(0, "and again");
+    bench.advance(linger);
+    assert_eq!(bench.tick().len(), 1, "never longer than the linger");
+    bench.answer(&second, &[(0, Code::NONE, 2)]);
+}
+
+#[test]
+fn a_set_linger_is_kept_and_a_flush_ends_it() {
+    let mut bench = Bench::ready(|config| config.linger = Linger::Fixed(Duration::from_millis(50)));
+    bench.append(0, "a");
+    bench.append(2, "b");
+    assert!(bench.tick().is_empty());
+    let outstanding = bench.sender.flush(bench.now);
+    assert_eq!(outstanding.len(), 2);
+    let calls = bench.tick();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(bench.sender.flush(bench.now).len(), 2, "in flight counts");
+    for call in &calls {
+        let partition = *produce(call).keys().next().unwrap();
+        bench.answer(call, &[(partition, Code::NONE, 0)]);
+    }
+    assert!(bench.sender.is_idle());
+}
+
+#[test]
+fn a_request_takes_no_more_than_its_size() {
+    let mut bench = Bench::ready(|config| config.max_request_size = 300);
+    let value = "x".repeat(150);
+    bench.append(0, &value);
+    bench.append(1, &value);
+    let calls = bench.tick();
+    assert_eq!(calls.iter().map(|call| produce(call).len()).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
+fn abandoning_ends_everything_and_frees_the_budget() {
+    let mut bench = Bench::ready(|_| {});
+    let sent = bench.send(0, "in flight");
+    bench.lose(&sent, false);
+    bench.send(1, "also in flight");
+    bench.sender.catalog(bench.now, leaders(&[None, None, None]));
+    bench.append(2, "waiting");
+    let closed: Error = ErrorKind::Closed { what: "producer" }.into();
+    bench.sender.abandon(bench.now, &closed, &mut bench.out);
+    let outcomes = bench.completed();
+    let maybe: Vec<bool> =
+        outcomes.iter().map(|outcome| outcome.as_ref().unwrap_err().maybe_written()).collect();
+    assert_eq!(maybe.iter().filter(|maybe| **maybe).count(), 1, "{outcomes:?}");
+    assert_eq!((outcomes.len(), bench.accumulator.budget.used()), (3, 0));
+}

@@ -1,0 +1,116 @@
+//! What an answer to a Produce request means for one batch.
+
+use super::queue::Written;
+use crate::{
+    error::{Code, Disposition, Error},
+    wire::messages::produce_response::PartitionProduceResponse,
+};
+
+/// What to do with a batch after an attempt.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// It is in the log.
+    Written(Written),
+    /// Send it again.
+    Retry {
+        error: Error,
+        /// It may be in the log: only the same stamp keeps it from getting there twice.
+        maybe_written: bool,
+        /// The view of the cluster is stale.
+        refresh: bool,
+    },
+    /// The broker misses something before it (OUT_OF_ORDER_SEQUENCE_NUMBER), or has forgotten the producer. It was
+    /// not written.
+    Gap(Error),
+    /// The broker knows a newer epoch of this producer id. It was not written.
+    StaleIdentity(Error),
+    /// It will never be taken. Some codes leave open whether it was written.
+    Rejected { error: Error, maybe_written: bool },
+}
+
+/// Reads the answer for one partition.
+pub(crate) fn read(response: &PartitionProduceResponse, subject: &dyn Fn() -> String) -> Verdict {
+    let code = Code::new(response.error_code);
+    let error = || Error::broker(code, "Produce", subject());
+    match code {
+        Code::NONE => Verdict::Written(Written {
+            base_offset: Some(response.base_offset).filter(|offset| *offset >= 0),
+            log_append_time: Some(response.log_append_time_ms).filter(|time| *time >= 0),
+        }),
+        // The broker has it but no longer knows where.
+        Code::DUPLICATE_SEQUENCE_NUMBER => {
+            Verdict::Written(Written { base_offset: None, log_append_time: None })
+        }
+        Code::OUT_OF_ORDER_SEQUENCE_NUMBER | Code::UNKNOWN_PRODUCER_ID => Verdict::Gap(error()),
+        Code::INVALID_PRODUCER_EPOCH | Code::INVALID_PRODUCER_ID_MAPPING | Code::PRODUCER_FENCED => {
+            Verdict::StaleIdentity(error())
+        }
+        _ => match code.disposition() {
+            Disposition::Done | Disposition::Fail => {
+                Verdict::Rejected { error: error(), maybe_written: may_have_applied(code) }
+            }
+            disposition => Verdict::Retry {
+                error: error(),
+                maybe_written: may_have_applied(code),
+                refresh: disposition == Disposition::RefreshMetadata,
+            },
+        },
+    }
+}
+
+/// Codes after which the batch may be in the log of this or another replica.
+fn may_have_applied(code: Code) -> bool {
+    matches!(
+        code,
+        Code::REQUEST_TIMED_OUT
+            | Code::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+            | Code::UNKNOWN_SERVER_ERROR
+            | Code::KAFKA_STORAGE_ERROR
+            | Code::NETWORK_EXCEPTION
+    ) || code.name().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(code: Code) -> Verdict {
+        let response = PartitionProduceResponse {
+            error_code: code.get(),
+            base_offset: 7,
+            log_append_time_ms: -1,
+            ..PartitionProduceResponse::default()
+        };
+        read(&response, &|| "t-0".to_owned())
+    }
+
+    #[test]
+    fn ambiguous_codes_are_retried_as_maybe_written() {
+        for code in [Code::REQUEST_TIMED_OUT, Code::NOT_ENOUGH_REPLICAS_AFTER_APPEND] {
+            assert!(
+                matches!(verdict(code), Verdict::Retry { maybe_written: true, refresh: false, .. }),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stale_leader_is_retried_after_a_refresh() {
+        let found = verdict(Code::NOT_LEADER_OR_FOLLOWER);
+        assert!(matches!(found, Verdict::Retry { maybe_written: false, refresh: true, .. }));
+    }
+
+    #[test]
+    fn a_duplicate_is_written_and_an_unknown_code_is_rejected_as_maybe_written() {
+        assert!(matches!(
+            verdict(Code::NONE),
+            Verdict::Written(Written { base_offset: Some(7), log_append_time: None })
+        ));
+        assert!(matches!(
+            verdict(Code::DUPLICATE_SEQUENCE_NUMBER),
+            Verdict::Written(Written { base_offset: None, .. })
+        ));
+        assert!(matches!(verdict(Code::new(9_999)), Verdict::Rejected { maybe_written: true, .. }));
+        assert!(matches!(verdict(Code::MESSAGE_TOO_LARGE), Verdict::Rejected { maybe_written: false, .. }));
+    }
+}

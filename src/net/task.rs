@@ -1,0 +1,26 @@
+//! Starting tasks and waiting for a time: the only two things that the drivers of the roles ask of the runtime.
+
+use std::{future::Future, time::Instant};
+
+use tokio::runtime::Handle;
+
+use crate::error::{ErrorKind, Result};
+
+/// Starts the task of a role.
+///
+/// # Errors
+/// [`ErrorKind::NoRuntime`] outside a tokio runtime, naming the call.
+pub(crate) fn spawn(call: &'static str, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    let runtime = Handle::try_current().map_err(|_| ErrorKind::NoRuntime { call })?;
+    runtime.spawn(task);
+    Ok(())
+}
+
+/// Waits until a deadline; for ever where there is none.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        #[expect(clippy::disallowed_methods, reason = "this is how a driver waits for a machine's deadline")]
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

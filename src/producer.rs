@@ -1,0 +1,14 @@
+//! The producer: records go in, acknowledgements come out.
+
+mod builder;
+mod delivery;
+mod driver;
+mod handle;
+mod partitioner;
+mod settings;
+
+pub use builder::ProducerBuilder;
+pub use delivery::{Delivered, Delivery, TrySendError};
+pub use handle::Producer;
+pub use partitioner::{Partitioner, partition_for_key};
+pub use settings::{Acks, Compression};

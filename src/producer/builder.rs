@@ -1,0 +1,111 @@
+//! Making a producer.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    handle::Producer,
+    partitioner::Partitioner,
+    settings::{Acks, Compression, Settings},
+};
+use crate::{client::Client, error::Result};
+
+/// Makes a [`Producer`]. Every setting has a default; [`build`](Self::build) reports all problems at once.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ProducerBuilder {
+    client: Client,
+    settings: Settings,
+}
+
+impl Client {
+    /// A producer with default settings, to be changed before it is built.
+    pub fn producer(&self) -> ProducerBuilder {
+        ProducerBuilder { client: self.clone(), settings: Settings::default() }
+    }
+}
+
+impl ProducerBuilder {
+    /// Which replicas must have a record before it is acknowledged. Default [`Acks::All`]. Java: `acks`.
+    pub fn acks(mut self, acks: Acks) -> Self {
+        self.settings.acks = acks;
+        self
+    }
+
+    /// Whether brokers drop what is sent twice (KIP-98). Default: on with [`Acks::All`], else off. On, it needs
+    /// `Acks::All`. Off, one batch per partition is in flight at a time, so that the order is kept. Java:
+    /// `enable.idempotence`.
+    pub fn idempotence(mut self, on: bool) -> Self {
+        self.settings.idempotence = Some(on);
+        self
+    }
+
+    /// How long a batch that is not full waits for more records. By default it does not wait while nothing is under
+    /// way to its broker, and 5 ms at most otherwise; a linger that is set is kept always. Java: `linger.ms`.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.settings.linger = Some(linger);
+        self
+    }
+
+    /// The size in bytes, uncompressed, at which a batch is full. Default 256 KiB. Java: `batch.size`.
+    pub fn batch_size(mut self, bytes: usize) -> Self {
+        self.settings.batch_size = bytes;
+        self
+    }
+
+    /// The bytes that records may take until they are acknowledged. Default 64 MiB. At the limit
+    /// [`Producer::enqueue`] waits and [`Producer::try_enqueue`] refuses. Java: `buffer.memory`.
+    pub fn buffer_memory(mut self, bytes: usize) -> Self {
+        self.settings.buffer_memory = bytes;
+        self
+    }
+
+    /// How batches are compressed. Default [`Compression::Lz4`]. Java: `compression.type`.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.settings.compression = compression;
+        self
+    }
+
+    /// How long delivery of a record is tried, from when its batch was opened. Default 120 s. Not less than the
+    /// linger and the client's `request_timeout` together. Java: `delivery.timeout.ms`.
+    pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.delivery_timeout = timeout;
+        self
+    }
+
+    /// How long a send waits for a topic whose partitions are not known. Default 60 s. Java: `max.block.ms`.
+    pub fn max_block(mut self, wait: Duration) -> Self {
+        self.settings.max_block = wait;
+        self
+    }
+
+    /// The largest record, and the bytes at which a request is full. Default 1 MiB, which is what a broker takes
+    /// (`message.max.bytes`) unless it was told otherwise. Java: `max.request.size`.
+    pub fn max_request_size(mut self, bytes: usize) -> Self {
+        self.settings.max_request_size = bytes;
+        self
+    }
+
+    /// Requests in flight per broker and batches in flight per partition, 1 to 5. Default 5. Java:
+    /// `max.in.flight.requests.per.connection`.
+    pub fn max_in_flight(mut self, requests: usize) -> Self {
+        self.settings.max_in_flight = requests;
+        self
+    }
+
+    /// Chooses partitions in place of the default: murmur2 of the key as Java does, uniform sticky without a key
+    /// (KIP-794).
+    pub fn partitioner(mut self, partitioner: impl Partitioner + 'static) -> Self {
+        self.settings.partitioner = Some(Arc::new(partitioner));
+        self
+    }
+
+    /// Makes the producer and starts its task.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with every setting that cannot stand,
+    /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime) outside a tokio runtime.
+    pub fn build(self) -> Result<Producer> {
+        self.settings.check(self.client.config())?;
+        Producer::start(self.client, self.settings)
+    }
+}

@@ -1,0 +1,145 @@
+//! The task of a producer: moves wake-ups, commands, answers and time to the sender, and its calls to the client.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    client::Client,
+    engine::{
+        backoff::Random,
+        machine::{Outbox, Tokens},
+        produce::{
+            accumulator::Accumulator,
+            config::SenderConfig,
+            queue::BatchDone,
+            sender::{Event, Sender},
+        },
+    },
+    error::{ErrorKind, Result},
+    net::{mailbox::Mailbox, task},
+};
+
+/// What a handle asks of the task.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Send what was enqueued, and name the batches to wait for.
+    Flush { reply: oneshot::Sender<Vec<Arc<BatchDone>>> },
+    /// End when nothing is outstanding.
+    Stop { ended: oneshot::Sender<()> },
+}
+
+pub(super) struct Driver {
+    client: Client,
+    accumulator: Arc<Accumulator>,
+    sender: Sender,
+    tokens: Tokens,
+    mailbox: Arc<Mailbox>,
+    commands: mpsc::Receiver<Command>,
+    /// Who waits for the end; there is one once the end was asked for.
+    stopping: Option<Vec<oneshot::Sender<()>>>,
+}
+
+impl Driver {
+    pub(super) fn spawn(
+        client: &Client,
+        config: SenderConfig,
+        accumulator: Arc<Accumulator>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Result<()> {
+        let sender = Sender::new(config, Arc::clone(&accumulator), client.snapshot(), Random::from_entropy());
+        let mailbox = Mailbox::new(Arc::clone(&accumulator.wake));
+        let driver = Self {
+            client: client.clone(),
+            accumulator,
+            sender,
+            tokens: Tokens::default(),
+            mailbox,
+            commands,
+            stopping: None,
+        };
+        task::spawn("ProducerBuilder::build", driver.run())
+    }
+
+    async fn run(mut self) {
+        let mut catalog = self.client.watch();
+        let mut out = Outbox::default();
+        loop {
+            self.sender.tick(self.client.now(), &mut self.tokens, &mut out);
+            self.flush(&mut out);
+            if cfg!(debug_assertions) {
+                self.sender.check();
+            }
+            if self.stopping.is_some() && self.sender.is_idle() {
+                break;
+            }
+            let deadline = self.sender.deadline();
+            tokio::select! {
+                () = self.accumulator.wake.rung() => {
+                    let now = self.client.now();
+                    for (token, outcome) in self.mailbox.take() {
+                        self.sender.answer(now, token, outcome, &mut out);
+                    }
+                }
+                changed = catalog.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let snapshot = Arc::clone(&catalog.borrow_and_update());
+                    self.sender.catalog(self.client.now(), snapshot);
+                    self.accumulator.topics().iter().for_each(|topic| self.client.want(&topic.topic));
+                }
+                command = self.commands.recv(), if self.stopping.is_none() => self.command(command),
+                () = task::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    fn command(&mut self, command: Option<Command>) {
+        match command {
+            Some(Command::Flush { reply }) => {
+                // Nobody waits any more where this fails; the flush itself has been done.
+                let _ = reply.send(self.sender.flush(self.client.now()));
+            }
+            Some(Command::Stop { ended }) => self.stop(vec![ended]),
+            // The last handle is gone: what was enqueued is still sent.
+            None => self.stop(Vec::new()),
+        }
+    }
+
+    fn stop(&mut self, waiting: Vec<oneshot::Sender<()>>) {
+        self.accumulator.close();
+        self.sender.flush(self.client.now());
+        self.stopping = Some(waiting);
+    }
+
+    fn flush(&mut self, out: &mut Outbox<Event>) {
+        for call in out.calls.drain(..) {
+            let reply = self.mailbox.reply(call.token);
+            self.client.submit(call, reply);
+        }
+        for event in out.events.drain(..) {
+            match event {
+                Event::Completed(completion) => {
+                    completion.done.outcome.set(completion.outcome);
+                    self.accumulator.budget.give(completion.charged);
+                }
+                Event::RefreshMetadata => self.client.refresh(),
+                Event::LeaderChanged(hint) => self.client.leader_changed(hint),
+            }
+        }
+    }
+}
+
+/// However the task ends, also with its runtime, every record learns its fate.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let closed = ErrorKind::Closed { what: "producer" }.into();
+        let mut out = Outbox::default();
+        self.sender.abandon(self.client.now(), &closed, &mut out);
+        self.flush(&mut out);
+        for waiting in self.stopping.take().into_iter().flatten() {
+            let _ = waiting.send(());
+        }
+    }
+}

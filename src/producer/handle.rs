@@ -1,0 +1,316 @@
+//! The handle that records are sent with.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    delivery::{Delivered, Delivery, TrySendError},
+    driver::{Command, Driver},
+    partitioner::partition_for_key,
+    settings::Settings,
+};
+use crate::{
+    client::Client,
+    engine::{
+        backoff::Random,
+        machine::Now,
+        produce::{
+            accumulator::{Accumulator, TopicQueues},
+            queue::{PartitionQueue, Refused},
+        },
+    },
+    error::{Error, ErrorKind, Result},
+    record::Record,
+    types::{Partition, TopicName},
+    wire::batch::size_bound,
+};
+
+/// Sends records. Share it freely: clones are the same producer.
+///
+/// Three calls differ only in what they wait for: [`send`](Self::send) for the acknowledgement,
+/// [`enqueue`](Self::enqueue) for room, [`try_enqueue`](Self::try_enqueue) for nothing. Records of one partition
+/// are written in the order in which they were enqueued.
+///
+/// When the last clone is dropped, what was enqueued is still sent in the background, as long as the runtime lives;
+/// [`close`](Self::close) waits for it.
+#[derive(Clone)]
+pub struct Producer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    accumulator: Arc<Accumulator>,
+    commands: mpsc::Sender<Command>,
+    closed: Arc<AtomicBool>,
+    random: AtomicU64,
+    settings: Settings,
+}
+
+/// What a record without room got as far as.
+enum Placed<'q> {
+    Done(Delivery),
+    /// It needs this many bytes of the budget, for this queue.
+    NoRoom {
+        bytes: usize,
+        queue: &'q Arc<PartitionQueue>,
+    },
+}
+
+impl Producer {
+    pub(super) fn start(client: Client, settings: Settings) -> Result<Self> {
+        let accumulator = Arc::new(Accumulator::new(settings.buffer_memory));
+        let closed = Arc::new(AtomicBool::new(false));
+        let (commands, inbox) = mpsc::channel(16);
+        Driver::spawn(&client, settings.sender(client.config()), Arc::clone(&accumulator), inbox)?;
+        let random = AtomicU64::new(Random::from_entropy().next_u64());
+        Ok(Self { shared: Arc::new(Shared { client, accumulator, commands, closed, random, settings }) })
+    }
+
+    /// Sends a record and waits until it is acknowledged.
+    ///
+    /// Awaited one by one, sends are as slow as round trips; to send many, enqueue them and await the deliveries
+    /// later, or send from many tasks.
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue) and of [`Delivery`].
+    ///
+    /// # Cancel safety
+    /// Dropped before the record is enqueued, it is not sent; dropped later, it is sent all the same.
+    pub async fn send(&self, record: Record<'_>) -> Result<Delivered> {
+        self.enqueue(record).await?.await
+    }
+
+    /// Copies a record into its batch, waiting for room and for the topic's partitions where need be.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidTopic`], [`ErrorKind::UnknownTopic`] after `max_block`, [`ErrorKind::UnknownPartition`],
+    /// [`ErrorKind::NotAuthorized`] for the topic, [`ErrorKind::RecordTooLarge`], [`ErrorKind::Closed`]. The record
+    /// was not sent, and other records are not affected.
+    ///
+    /// # Cancel safety
+    /// Dropped before it returns, the record is not sent.
+    pub async fn enqueue(&self, record: Record<'_>) -> Result<Delivery> {
+        self.check_open()?;
+        let topic = match self.shared.accumulator.topic(record.topic) {
+            Some(topic) if has_partition(&topic, &record) => topic,
+            _ => self.look_up(&record).await?,
+        };
+        let now = self.shared.client.now();
+        match self.place(now, &topic, &record)? {
+            Placed::Done(delivery) => Ok(delivery),
+            Placed::NoRoom { bytes, queue } => {
+                let taken = self.shared.accumulator.budget.take(bytes).await;
+                taken.map_err(|_| closed())?;
+                // From here to the append there is no await: what was taken is used or given back.
+                self.append(self.shared.client.now(), queue, &record, bytes)
+            }
+        }
+    }
+
+    /// Copies a record into its batch without waiting for anything.
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue), with the record handed back. [`ErrorKind::Full`] where there is no room
+    /// now; [`ErrorKind::MetadataPending`] where the topic's partitions are not known yet: they were asked for.
+    pub fn try_enqueue<'a>(&self, record: Record<'a>) -> Result<Delivery, TrySendError<'a>> {
+        let refuse = |error| TrySendError { record, error };
+        self.check_open().map_err(refuse)?;
+        let topic = match self.shared.accumulator.topic(record.topic) {
+            Some(topic) if has_partition(&topic, &record) => topic,
+            _ => self.look_up_now(&record).map_err(refuse)?,
+        };
+        let now = self.shared.client.now();
+        match self.place(now, &topic, &record).map_err(refuse)? {
+            Placed::Done(delivery) => Ok(delivery),
+            Placed::NoRoom { bytes, .. } => {
+                let limit = self.shared.accumulator.budget.limit();
+                Err(refuse(ErrorKind::Full { needed: bytes, limit, setting: "buffer_memory" }.into()))
+            }
+        }
+    }
+
+    /// Sends everything that was enqueued before, without lingering, and waits until each record is acknowledged or
+    /// has failed. How a record fared is told by its [`Delivery`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] when the producer ended first.
+    ///
+    /// # Cancel safety
+    /// Dropped, it has asked for the flush and does not wait for it.
+    pub async fn flush(&self) -> Result<()> {
+        self.check_open()?;
+        self.flush_all().await
+    }
+
+    /// Refuses new records, sends everything that was enqueued, waits until each record is acknowledged or has
+    /// failed, and ends the producer with all its clones. It takes as long as the delivery timeout at most.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] when it was closed before.
+    ///
+    /// # Cancel safety
+    /// Dropped, the producer still closes, in the background.
+    pub async fn close(self) -> Result<()> {
+        if self.shared.closed.swap(true, Ordering::SeqCst) {
+            return Err(closed());
+        }
+        self.shared.accumulator.close();
+        let (ended, wait) = oneshot::channel();
+        let flushed = self.flush_all().await;
+        if self.shared.commands.send(Command::Stop { ended }).await.is_ok() {
+            let _ = wait.await;
+        }
+        flushed
+    }
+
+    /// The bytes that records take now, sent or not, until they are acknowledged.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.shared.accumulator.budget.used()
+    }
+
+    async fn flush_all(&self) -> Result<()> {
+        let (reply, outstanding) = oneshot::channel();
+        self.shared.commands.send(Command::Flush { reply }).await.map_err(|_| closed())?;
+        for done in outstanding.await.map_err(|_| closed())? {
+            let mut waiting = crate::sync::done::Waiting::default();
+            std::future::poll_fn(|cx| done.outcome.poll(cx, &mut waiting).map(|_| ())).await;
+        }
+        Ok(())
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.shared.closed.load(Ordering::Relaxed) { Err(closed()) } else { Ok(()) }
+    }
+
+    async fn look_up(&self, record: &Record<'_>) -> Result<Arc<TopicQueues>> {
+        TopicName::check(record.topic)?;
+        let name = TopicName::from(record.topic);
+        let topic = self.shared.client.topic(&name, self.shared.settings.max_block, "max_block").await?;
+        self.prepare(&name, topic.partition_count(), record)
+    }
+
+    fn look_up_now(&self, record: &Record<'_>) -> Result<Arc<TopicQueues>> {
+        TopicName::check(record.topic)?;
+        let name = TopicName::from(record.topic);
+        let snapshot = self.shared.client.snapshot();
+        match (snapshot.topic(&name), snapshot.topic_error(&name)) {
+            (Some(topic), _) => self.prepare(&name, topic.partition_count(), record),
+            (None, Some(code)) if !code.is_retriable() => Err(Error::broker(code, "Metadata", name.as_str())),
+            _ => {
+                self.shared.client.want(&name);
+                Err(ErrorKind::MetadataPending { topic: name }.into())
+            }
+        }
+    }
+
+    fn prepare(&self, name: &TopicName, count: u32, record: &Record<'_>) -> Result<Arc<TopicQueues>> {
+        let queues = self.shared.accumulator.prepare(name, count);
+        if has_partition(&queues, record) {
+            return Ok(queues);
+        }
+        let partition = record.partition.unwrap_or(Partition(0));
+        Err(ErrorKind::UnknownPartition { topic: name.clone(), partition, count }.into())
+    }
+
+    /// Chooses the partition, and appends the record if there is room.
+    fn place<'q>(&self, now: Now, topic: &'q TopicQueues, record: &Record<'_>) -> Result<Placed<'q>> {
+        let bytes = size_bound(record.key, record.value, record.headers);
+        let limit = self.shared.settings.max_request_size;
+        if bytes > limit {
+            return Err(ErrorKind::RecordTooLarge { size: bytes, limit, setting: "max_request_size" }.into());
+        }
+        let partition = self.choose(topic, record, bytes);
+        let queue = usize::try_from(partition.0).ok().and_then(|index| topic.partitions.get(index));
+        let Some(queue) = queue else {
+            let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+            return Err(ErrorKind::UnknownPartition { topic: topic.topic.clone(), partition, count }.into());
+        };
+        if !self.shared.accumulator.budget.try_take(bytes) {
+            return Ok(Placed::NoRoom { bytes, queue });
+        }
+        self.append(now, queue, record, bytes).map(Placed::Done)
+    }
+
+    fn append(
+        &self,
+        now: Now,
+        queue: &Arc<PartitionQueue>,
+        record: &Record<'_>,
+        bytes: usize,
+    ) -> Result<Delivery> {
+        let timestamp = record.timestamp.unwrap_or(now.unix_ms);
+        let batch_size = self.shared.settings.batch_size;
+        match queue.append(now.instant, timestamp, record, bytes, batch_size) {
+            Ok(appended) => {
+                if appended.news {
+                    self.shared.accumulator.announce(queue);
+                }
+                Ok(Delivery::new(appended, timestamp))
+            }
+            Err(refused) => {
+                self.shared.accumulator.budget.give(bytes);
+                Err(match refused {
+                    Refused::Closed => closed(),
+                    Refused::TooLarge => {
+                        let limit = self.shared.settings.max_request_size;
+                        ErrorKind::RecordTooLarge { size: bytes, limit, setting: "max_request_size" }.into()
+                    }
+                })
+            }
+        }
+    }
+
+    fn choose(&self, topic: &TopicQueues, record: &Record<'_>, bytes: usize) -> Partition {
+        if let Some(partition) = record.partition {
+            return partition;
+        }
+        let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+        if let Some(partitioner) = &self.shared.settings.partitioner
+            && let Some(partition) = partitioner.partition(record, count, &topic.available())
+        {
+            return partition;
+        }
+        match record.key {
+            Some(key) => partition_for_key(key, count),
+            None => {
+                let next = || self.random_of(&topic.available());
+                let chosen = topic.sticky.choose(bytes, self.shared.settings.batch_size, next);
+                // With no partition available any will do: its records wait for a leader.
+                chosen.unwrap_or(Partition(0))
+            }
+        }
+    }
+
+    fn random_of(&self, partitions: &[Partition]) -> Option<Partition> {
+        let draw = self.shared.random.fetch_add(1, Ordering::Relaxed);
+        let place = Random::new(draw).below(u64::try_from(partitions.len()).ok()?);
+        partitions.get(usize::try_from(place).ok()?).copied()
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("buffered_bytes", &self.buffered_bytes())
+            .field("closed", &self.shared.closed.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
+
+fn has_partition(topic: &TopicQueues, record: &Record<'_>) -> bool {
+    let count = topic.partitions.len();
+    record.partition.is_none_or(|partition| usize::try_from(partition.0).is_ok_and(|index| index < count))
+}
+
+fn closed() -> Error {
+    ErrorKind::Closed { what: "producer" }.into()
+}

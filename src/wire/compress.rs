@@ -35,6 +35,9 @@ pub(crate) fn compress(
     Ok(())
 }
 
+/// Text-like records shrink to about a quarter, so this much room mostly suffices.
+const USUAL_RATIO: usize = 4;
+
 /// Appends what `input` decompresses to, at most `limit` bytes, to `out`.
 ///
 /// After an error `out` may hold a part of the data.
@@ -44,6 +47,9 @@ pub(crate) fn decompress(
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), CompressError> {
+    // Where a codec reads one byte over the limit, that must not overflow.
+    let limit = limit.min(isize::MAX.unsigned_abs() - 1);
+    out.reserve(input.len().saturating_mul(USUAL_RATIO).min(limit));
     match codec {
         Codec::None if input.len() > limit => Err(CompressError::TooLarge { codec, limit }),
         Codec::None => {

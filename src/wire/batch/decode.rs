@@ -103,6 +103,10 @@ impl Batch {
     fn decompress(&self, codec: Codec, body: &[u8], limit: usize) -> Result<Bytes, CompressError> {
         let mut out = Vec::new();
         compress::decompress(codec, body, limit, &mut out)?;
+        // The records may be kept for long, so unused room must not stay with them.
+        if out.capacity() / 2 > out.len() {
+            out.shrink_to_fit();
+        }
         Ok(Bytes::from(out))
     }
 

@@ -108,7 +108,7 @@ impl fmt::Display for RecordFault {
                 write!(f, "a header's name is not UTF-8 (record at offset {offset})")
             }
             Self::Length { field, length, left } => {
-                write!(f, "{field} of {length} with {left} bytes left")
+                write!(f, "{field} is {length}, with {left} bytes left")
             }
             Self::OffsetDelta { delta, min, max } => {
                 write!(f, "offset delta {delta} is not within {min} to {max}")

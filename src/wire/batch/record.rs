@@ -77,10 +77,9 @@ impl<'a> HeadersIter<'a> {
     }
 
     fn read(&mut self) -> Result<Header<'a>, HeaderFault> {
-        let name = read_span(self.buf, &mut self.pos, Field::HeaderName)?.ok_or(RecordFault::Length {
-            field: Field::HeaderName,
-            length: -1,
-            left: 0,
+        let name = read_span(self.buf, &mut self.pos, Field::HeaderName)?.ok_or_else(|| {
+            let left = self.buf.len().saturating_sub(self.pos);
+            RecordFault::Length { field: Field::HeaderName, length: -1, left }
         })?;
         let name = std::str::from_utf8(name.of(self.buf)).map_err(|_| HeaderFault::Name)?;
         let value = read_span(self.buf, &mut self.pos, Field::HeaderValue)?;

@@ -1,6 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+// The files hold batches of every codec.
+#[cfg(feature = "zstd")]
 mod golden;
+mod hostile;
+mod properties;
 
 use bytes::Bytes;
 
@@ -30,6 +34,9 @@ fn only(bytes: &Bytes) -> Batch {
 #[test]
 fn records_come_back_under_every_codec() {
     for codec in Codec::ALL {
+        if codec == Codec::Zstd && cfg!(not(feature = "zstd")) {
+            continue;
+        }
         let sealed = sealed(Compression::new(codec));
         let batch = only(sealed.bytes());
         batch.verify_crc().unwrap();
@@ -88,4 +95,47 @@ fn markers_are_read_as_they_were_made() {
         let expected = if commit { ControlType::Commit } else { ControlType::Abort };
         assert_eq!(ControlType::parse(record.key), Ok(expected));
     }
+}
+
+#[test]
+fn an_append_that_is_refused_leaves_the_batch_as_it_was() {
+    let mut builder = BatchBuilder::new(0, 4096);
+    builder.append(-2, None, Some(b"first"), NO_HEADERS).unwrap();
+    let refused = builder.append(i64::MAX, None, Some(b"too far"), NO_HEADERS);
+    assert_eq!(refused, Err(AppendError::TimestampRange { timestamp: i64::MAX, base: -2 }));
+    assert_eq!(builder.append(0, None, Some(b"second"), NO_HEADERS), Ok(1));
+    let batch = only(builder.seal(Compression::NONE).unwrap().bytes());
+    let mut cursor = batch.cursor(LIMIT).unwrap();
+    assert_eq!(cursor.records().map(|record| record.unwrap().timestamp).collect::<Vec<_>>(), [-2, 0]);
+}
+
+#[test]
+fn log_append_time_is_every_records_time() {
+    let mut bytes = sealed(Compression::NONE).bytes().to_vec();
+    header::put(&mut bytes, header::at::ATTRIBUTES, (1i16 << 3).to_be_bytes());
+    let batch = only(&Bytes::from(bytes));
+    let mut cursor = batch.cursor(LIMIT).unwrap();
+    assert!(cursor.records().all(|record| record.unwrap().timestamp == 2_000));
+}
+
+#[test]
+fn a_batch_that_would_not_shrink_stays_as_it_is() {
+    let mut builder = BatchBuilder::new(0, 4096);
+    builder.append(0, None, Some(b"!"), NO_HEADERS).unwrap();
+    let len = builder.len();
+    let sealed = builder.seal(Compression::new(Codec::Gzip)).unwrap();
+    assert_eq!(only(sealed.bytes()).header().attributes.codec(), Ok(Codec::None));
+    assert_eq!((sealed.bytes().len(), sealed.uncompressed_len()), (len, len));
+}
+
+#[test]
+fn a_batch_grows_to_its_target_in_few_steps() {
+    let mut builder = BatchBuilder::new(0, 256 << 10);
+    let grown = allocation_counter::measure(|| {
+        while builder.len() < 255 << 10 {
+            builder.append(0, None, Some(&[7; 100]), NO_HEADERS).unwrap();
+        }
+    });
+    assert!(grown.count_total <= 4, "{} allocations", grown.count_total);
+    assert!(grown.bytes_max <= 320 << 10, "{} bytes", grown.bytes_max);
 }

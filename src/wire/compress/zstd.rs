@@ -13,6 +13,8 @@ const DEFAULT_LEVEL: i32 = 3;
 const LEVELS: std::ops::RangeInclusive<i32> = -131_072..=22;
 /// The largest window that libzstd reads unless told otherwise (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`); level 22 writes it.
 const MAX_WINDOW: u64 = 1 << 27;
+/// No bytes make more than four that repeat one byte through a whole block of 128 KiB.
+const MAX_RATIO: usize = (128 << 10) / 4;
 /// A decoder that holds more than this after use is dropped, not kept for the thread.
 const KEEP: usize = 4 << 20;
 /// How much room a step of decompression gets at least and at most.
@@ -74,6 +76,14 @@ fn decompress_frames(
             continue;
         }
         decoder.init(&mut input).map_err(|error| convert(&error))?;
+        // Zero if the frame does not say. The decoder reserves what the frame says, so that must be possible.
+        let announced = usize::try_from(decoder.content_size()).unwrap_or(usize::MAX);
+        if announced > limit - (out.len() - start) {
+            return Err(CompressError::TooLarge { codec: Codec::Zstd, limit });
+        }
+        if announced > input.len().saturating_mul(MAX_RATIO) {
+            return Err(corrupt("a frame announces more than its bytes can make"));
+        }
         loop {
             let end = out.len();
             let left = limit - (end - start);
@@ -117,5 +127,9 @@ fn convert(error: &FrameDecoderError) -> CompressError {
         FrameDecoderError::ReadFrameHeaderError(_) => "no Zstandard frame",
         _ => "no legal frame",
     };
+    corrupt(reason)
+}
+
+const fn corrupt(reason: &'static str) -> CompressError {
     CompressError::Corrupt { codec: Codec::Zstd, reason }
 }

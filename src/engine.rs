@@ -9,6 +9,7 @@
 pub(crate) mod backoff;
 pub(crate) mod catalog;
 pub(crate) mod coordinator;
+pub(crate) mod fetch;
 pub(crate) mod machine;
 pub(crate) mod partition;
 pub(crate) mod position;

@@ -1,6 +1,10 @@
 //! What the consumer's machines say to each other about a partition.
 
-use crate::{types::NodeId, wire::uuid::Uuid};
+use crate::{
+    error::Code,
+    types::{NodeId, TopicPartition},
+    wire::uuid::Uuid,
+};
 
 /// Names one stay of a partition with a consumer at one position: assigning, seeking and resetting each make a new one.
 /// Whatever was asked under an older claim is void: its answers and its data are dropped.
@@ -38,4 +42,13 @@ impl Leader {
 /// A leader epoch as brokers write it, where -1 stands for none.
 pub(crate) fn epoch_from_wire(epoch: i32) -> Option<i32> {
     (epoch >= 0).then_some(epoch)
+}
+
+/// What an error is about: the topic as a whole where it is a matter of authorization.
+pub(crate) fn subject(code: Code, partition: &TopicPartition) -> String {
+    if code == Code::TOPIC_AUTHORIZATION_FAILED {
+        partition.topic.as_str().to_owned()
+    } else {
+        partition.to_string()
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
     engine::{
         backoff::{Backoff, Random},
         machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier},
-        partition::{Claim, Leader, epoch_from_wire},
+        partition::{Claim, Leader, epoch_from_wire, subject},
     },
     error::{Code, Disposition, Error},
     types::{NodeId, Offset, Partition, TopicName, TopicPartition},
@@ -254,15 +254,6 @@ impl Entry {
     }
 }
 
-/// What an error is about: the topic as a whole where it is a matter of authorization.
-pub(crate) fn subject(code: Code, partition: &TopicPartition) -> String {
-    if code == Code::TOPIC_AUTHORIZATION_FAILED {
-        partition.topic.as_str().to_owned()
-    } else {
-        partition.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -299,6 +290,7 @@ mod tests {
         }
 
         /// The requests that are due: whom they go to, and (partition, timestamp) of each.
+        #[expect(clippy::type_complexity, reason = "read where it is destructured")]
         fn asked(&mut self) -> Vec<(Token, Target, Vec<(i32, i64)>)> {
             self.positions.tick(self.now, &mut self.out);
             let calls = mem::take(&mut self.out.calls);

@@ -1,0 +1,102 @@
+//! Where the fetcher stands in one partition.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    engine::{
+        machine::Token,
+        partition::{Claim, Leader},
+    },
+    types::NodeId,
+    wire::uuid::Uuid,
+};
+
+/// One assigned partition.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    pub(super) claim: Claim,
+    pub(super) state: State,
+    pub(super) paused: bool,
+    pub(super) leader: Option<Leader>,
+    /// The topic that the offset belongs to: one of the same name but another id has other records.
+    pub(super) topic_id: Uuid,
+    /// Fetched bytes that wait to be handed out.
+    pub(super) buffered: Arc<AtomicUsize>,
+    /// Grows where a batch does not fit, and shrinks back when it came.
+    pub(super) max_bytes: usize,
+    pub(super) failures: u32,
+    pub(super) not_before: Option<Instant>,
+    /// The request that is under way and the offset it asks for. A newer position makes it void.
+    pub(super) asked: Option<(Token, i64)>,
+    /// The last answer that brought data: those that got none are served first next time.
+    pub(super) served: Option<Token>,
+    /// The last pass over its broker's list that met it.
+    pub(super) seen: u64,
+}
+
+/// What a partition waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// A position that is being looked up since then.
+    Positioning(Instant),
+    /// Data from this offset on, which lies behind what is buffered.
+    Fetching(i64),
+    /// A new position that somebody has to choose.
+    Stopped,
+}
+
+impl Cursor {
+    pub(super) fn new(claim: Claim, since: Instant, paused: bool, max_bytes: usize) -> Self {
+        Self {
+            claim,
+            state: State::Positioning(since),
+            paused,
+            leader: None,
+            topic_id: Uuid::ZERO,
+            buffered: Arc::default(),
+            max_bytes,
+            failures: 0,
+            not_before: None,
+            asked: None,
+            served: None,
+            seen: 0,
+        }
+    }
+
+    pub(super) fn node(&self) -> Option<NodeId> {
+        self.leader.map(|leader| leader.node)
+    }
+
+    pub(super) fn buffered(&self) -> usize {
+        self.buffered.load(Ordering::SeqCst)
+    }
+
+    /// The offset that the request `token` asked for, if its answer still counts.
+    pub(super) fn asked_by(&self, token: Token) -> Option<i64> {
+        let (asked, offset) = self.asked?;
+        (asked == token && self.state == State::Fetching(offset)).then_some(offset)
+    }
+
+    /// What was asked and learnt under the old claim is void.
+    pub(super) fn renew(&mut self, claim: Claim, since: Instant, max_bytes: usize) {
+        self.claim = claim;
+        self.state = State::Positioning(since);
+        self.topic_id = self.leader.map_or(Uuid::ZERO, |leader| leader.topic_id);
+        self.max_bytes = max_bytes;
+        self.failures = 0;
+        self.not_before = None;
+        self.asked = None;
+    }
+
+    /// Whether the topic under this name is another than the one that the position belongs to.
+    pub(super) fn is_recreated(&self) -> bool {
+        let current = self.leader.map_or(Uuid::ZERO, |leader| leader.topic_id);
+        !current.is_zero() && !self.topic_id.is_zero() && current != self.topic_id
+    }
+}

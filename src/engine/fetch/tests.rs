@@ -1,0 +1,446 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::mem;
+
+use bytes::{Bytes, BytesMut};
+
+use super::*;
+use crate::{
+    engine::{backoff::Backoff, partition::Claims, script},
+    sync::wake::Wake,
+    wire::{
+        calls::Request,
+        messages::{
+            FetchRequest,
+            fetch_response::{AbortedTransaction, FetchableTopicResponse, LeaderIdAndEpoch},
+        },
+    },
+};
+
+const LIMIT: usize = 8 << 20;
+const RETRY: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
+
+struct Bench {
+    now: Now,
+    fetcher: Fetcher,
+    buffered: Arc<Buffered>,
+    claims: Claims,
+    out: Outbox<Event>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let settings = Settings {
+            read_committed: true,
+            min_bytes: 1,
+            max_wait: Duration::from_millis(500),
+            max_bytes: 50 << 20,
+            partition_max_bytes: 1 << 20,
+            batch_max_bytes: 100 << 20,
+            request_timeout: Duration::from_secs(30),
+            retry: RETRY,
+        };
+        let buffered = Buffered::new(LIMIT, Arc::new(Wake::default()));
+        let fetcher = Fetcher::new(settings, Arc::clone(&buffered), Tokens::default(), Random::new(1));
+        let (claims, out) = (Claims::default(), Outbox::default());
+        Self { now: script::start(), fetcher, buffered, claims, out }
+    }
+
+    /// Partitions 0 to `count` of topic "t", on this node, to be read from offset 0.
+    fn with(count: i32, node: i32) -> Self {
+        let mut bench = Self::new();
+        for index in 0..count {
+            bench.add(index, node);
+        }
+        bench
+    }
+
+    fn add(&mut self, index: i32, node: i32) -> Claim {
+        let claim = self.claims.next();
+        self.fetcher.add(self.now, tp(index), claim, Some(script::leader(node)), false);
+        self.fetcher.start(&tp(index), claim, 0);
+        claim
+    }
+
+    fn calls(&mut self) -> Vec<Asked> {
+        self.fetcher.tick(self.now, &mut self.out);
+        self.fetcher.check();
+        mem::take(&mut self.out.calls).into_iter().map(Asked::new).collect()
+    }
+
+    fn call(&mut self) -> Asked {
+        let mut calls = self.calls();
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        calls.remove(0)
+    }
+
+    fn answer(&mut self, token: Token, partitions: Vec<PartitionData>) -> Vec<Event> {
+        let topic = FetchableTopicResponse {
+            topic_id: script::topic_id(7),
+            partitions,
+            ..FetchableTopicResponse::default()
+        };
+        let response = FetchResponse { responses: vec![topic], ..FetchResponse::default() };
+        self.fetcher.answer(self.now, token, script::answer(17, response), &mut self.out);
+        self.fetcher.check();
+        mem::take(&mut self.out.events)
+    }
+
+    fn fetched(&mut self, token: Token, partitions: Vec<PartitionData>) -> Vec<Fetched> {
+        let fetched = |event| match event {
+            Event::Fetched(fetched) => fetched,
+            event => panic!("{event:?}"),
+        };
+        self.answer(token, partitions).into_iter().map(fetched).collect()
+    }
+
+    fn wait(&mut self, ms: u64) {
+        self.now = self.now.after(Duration::from_millis(ms));
+    }
+}
+
+/// A fetch request, and (partition, offset) of what it asks for.
+#[derive(Debug)]
+struct Asked {
+    token: Token,
+    node: Target,
+    max_version: Option<i16>,
+    request: FetchRequest,
+    partitions: Vec<(i32, i64)>,
+}
+
+impl Asked {
+    fn new(call: Call) -> Self {
+        let Request::Fetch(request) = call.request else { panic!("{call:?}") };
+        let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+        let partitions = partitions.map(|asked| (asked.partition, asked.fetch_offset)).collect();
+        Self { token: call.token, node: call.target, max_version: call.max_version, request, partitions }
+    }
+}
+
+fn tp(index: i32) -> TopicPartition {
+    TopicPartition::new("t", index)
+}
+
+fn data(index: i32, records: Bytes) -> PartitionData {
+    PartitionData { partition_index: index, records: Some(records), ..PartitionData::default() }
+}
+
+fn refusal(index: i32, code: Code) -> PartitionData {
+    PartitionData { partition_index: index, error_code: code.get(), ..PartitionData::default() }
+}
+
+fn node(id: i32) -> Target {
+    Target::Broker(NodeId(id))
+}
+
+#[test]
+fn every_broker_has_one_fetch_in_flight() {
+    let mut bench = Bench::new();
+    for index in 0..4 {
+        bench.add(index, 1 + index % 2);
+    }
+    let calls = bench.calls();
+    assert_eq!(calls.iter().map(|call| call.node).collect::<Vec<_>>(), [node(1), node(2)]);
+    assert_eq!(calls[0].partitions, [(0, 0), (2, 0)]);
+    assert!(bench.calls().is_empty());
+    // The answer of one is followed by its next fetch, whatever the other does.
+    bench.wait(500);
+    assert!(bench.fetched(calls[1].token, vec![]).is_empty());
+    assert_eq!(bench.call().node, node(2));
+}
+
+#[test]
+fn a_fetch_goes_on_behind_what_is_buffered() {
+    let mut bench = Bench::with(1, 1);
+    let first = bench.call();
+    let whole = script::batch(0, 10, 100);
+    let cut = [&whole[..], &script::batch(10, 5, 100)[..70]].concat();
+    let kept = bench.fetched(first.token, vec![data(0, cut.into())]);
+    assert_eq!((kept[0].offset, kept[0].records.len()), (0, whole.len() + 70));
+    assert_eq!(bench.call().partitions, [(0, 10)], "the batch that was cut off comes again");
+}
+
+#[test]
+fn a_broker_gets_no_more_than_its_share_of_the_budget() {
+    let mut bench = Bench::new();
+    bench.add(0, 1);
+    bench.add(1, 2);
+    let calls = bench.calls();
+    assert_eq!(calls.iter().map(|call| call.request.max_bytes).collect::<Vec<_>>(), [4 << 20, 4 << 20]);
+    let mut kept = Vec::new();
+    let mut token = calls[0].token;
+    let mut offset = 0;
+    // Broker 1 sends as much as it may, until its share is used up.
+    loop {
+        kept.extend(bench.fetched(token, vec![data(0, script::batch(offset, 1, (1 << 20) - 4096))]));
+        offset += 1;
+        let Some(next) = bench.calls().pop() else { break };
+        token = next.token;
+    }
+    assert_eq!(offset, 4);
+    assert!(bench.buffered.used() <= 4 << 20);
+    // Broker 2 is not hindered.
+    bench.wait(500);
+    bench.answer(calls[1].token, vec![]);
+    assert_eq!(bench.call().node, node(2));
+    // What is handed out makes room.
+    kept.clear();
+    assert_eq!(bench.call().partitions, [(0, 4)]);
+    assert_eq!(bench.buffered.used(), 0);
+}
+
+#[test]
+fn a_full_partition_is_left_out_and_the_others_are_not_waited_for_long() {
+    let mut bench = Bench::with(4, 1);
+    let first = bench.call();
+    assert_eq!(first.request.max_wait_ms, 500);
+    let kept = bench.fetched(first.token, vec![data(2, script::batch(0, 1, 2 << 20))]);
+    let second = bench.call();
+    assert_eq!(second.partitions, [(0, 0), (1, 0), (3, 0)]);
+    assert_eq!(second.request.max_wait_ms, 20);
+    bench.answer(second.token, vec![]);
+    drop(kept);
+    let third = bench.call();
+    assert_eq!((third.request.max_wait_ms, third.partitions.len()), (500, 4));
+}
+
+#[test]
+fn who_got_nothing_is_served_first() {
+    let mut bench = Bench::with(3, 1);
+    let first = bench.call();
+    let kept =
+        bench.fetched(first.token, vec![data(0, script::batch(0, 1, 9)), data(2, script::batch(0, 1, 9))]);
+    assert_eq!(kept.len(), 2);
+    assert_eq!(bench.call().partitions, [(1, 0), (0, 1), (2, 1)]);
+}
+
+#[test]
+fn an_answer_for_an_older_position_is_dropped() {
+    let mut bench = Bench::with(2, 1);
+    let first = bench.call();
+    let claim = bench.claims.next();
+    bench.fetcher.reset(bench.now, &tp(0), claim);
+    bench.fetcher.start(&tp(0), claim, 0);
+    bench.fetcher.remove(&tp(1));
+    let both = vec![data(0, script::batch(0, 1, 9)), data(1, script::batch(0, 1, 9))];
+    assert!(bench.answer(first.token, both).is_empty());
+    assert_eq!(bench.buffered.used(), 0);
+    assert_eq!(bench.call().partitions, [(0, 0)]);
+}
+
+#[test]
+fn a_position_of_an_older_claim_starts_nothing() {
+    let mut bench = Bench::new();
+    let old = bench.add(0, 1);
+    let new = bench.claims.next();
+    bench.fetcher.reset(bench.now, &tp(0), new);
+    bench.fetcher.start(&tp(0), old, 5);
+    assert!(bench.calls().is_empty());
+    bench.fetcher.start(&tp(0), new, 6);
+    assert_eq!(bench.call().partitions, [(0, 6)]);
+}
+
+#[test]
+fn what_was_not_asked_for_is_ignored() {
+    let mut bench = Bench::with(1, 1);
+    let first = bench.call();
+    let foreign = vec![data(5, script::batch(0, 1, 9)), data(-1, script::batch(0, 1, 9))];
+    assert!(bench.answer(first.token, foreign).is_empty());
+    assert!(bench.answer(first.token, vec![data(0, script::batch(0, 1, 9))]).is_empty(), "answered already");
+}
+
+#[test]
+fn a_paused_partition_is_not_fetched() {
+    let mut bench = Bench::with(2, 1);
+    bench.fetcher.pause(&tp(0), true);
+    let call = bench.call();
+    assert_eq!((call.partitions, call.request.max_wait_ms), (vec![(1, 0)], 500));
+    bench.fetcher.pause(&tp(0), false);
+    bench.answer(call.token, vec![]);
+    assert_eq!(bench.call().partitions.len(), 2);
+}
+
+#[test]
+fn a_topic_without_an_id_is_fetched_by_name() {
+    let mut bench = Bench::with(1, 1);
+    assert_eq!(bench.call().max_version, None);
+    let mut bench = Bench::new();
+    let (claim, leader) = (bench.claims.next(), Leader { topic_id: Uuid::ZERO, ..script::leader(1) });
+    bench.fetcher.add(bench.now, tp(0), claim, Some(leader), false);
+    bench.fetcher.start(&tp(0), claim, 0);
+    let call = bench.call();
+    assert_eq!(call.max_version, Some(12));
+    let topic = FetchableTopicResponse {
+        topic: "t".into(),
+        partitions: vec![data(0, script::batch(0, 1, 9))],
+        ..FetchableTopicResponse::default()
+    };
+    let response = FetchResponse { responses: vec![topic], ..FetchResponse::default() };
+    bench.fetcher.answer(bench.now, call.token, script::answer(12, response), &mut bench.out);
+    assert!(matches!(bench.out.events[..], [Event::Fetched(_)]));
+}
+
+#[test]
+fn a_moved_leader_refreshes_the_view_and_its_hint_is_passed_on() {
+    for code in [3, 5, 6, 9, 56, 74, 75, 100, 103].map(Code::new) {
+        let mut bench = Bench::with(1, 1);
+        let call = bench.call();
+        let current_leader =
+            LeaderIdAndEpoch { leader_id: 2, leader_epoch: 9, ..LeaderIdAndEpoch::default() };
+        let events = bench.answer(call.token, vec![PartitionData { current_leader, ..refusal(0, code) }]);
+        let [Event::LeaderHint { node: NodeId(2), epoch: 9, .. }, Event::Refresh] = events.as_slice() else {
+            panic!("{code}: {events:?}")
+        };
+        assert!(bench.calls().is_empty(), "{code}: backing off");
+        bench.fetcher.set_leader(&tp(0), Some(script::leader(2)), &mut bench.out);
+        assert_eq!(bench.call().node, node(2), "{code}: the new leader is asked at once");
+    }
+}
+
+#[test]
+fn an_offset_out_of_range_waits_until_the_buffer_is_empty() {
+    let mut bench = Bench::with(1, 1);
+    let call = bench.call();
+    let kept = bench.fetched(call.token, vec![data(0, script::batch(0, 4, 9))]);
+    let call = bench.call();
+    assert!(bench.answer(call.token, vec![refusal(0, Code::OFFSET_OUT_OF_RANGE)]).is_empty());
+    drop(kept);
+    bench.wait(1000);
+    let call = bench.call();
+    let events = bench.answer(call.token, vec![refusal(0, Code::OFFSET_OUT_OF_RANGE)]);
+    assert!(matches!(events[..], [Event::OutOfRange { offset: 4, .. }]), "{events:?}");
+    bench.wait(5000);
+    assert!(bench.calls().is_empty(), "until there is a new position");
+}
+
+#[test]
+fn an_unknown_code_is_reported_and_tried_again_slowly() {
+    let mut bench = Bench::with(1, 1);
+    let call = bench.call();
+    let events = bench.answer(call.token, vec![refusal(0, Code::new(31_000))]);
+    let [Event::Failed { error, .. }] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(error.code(), Some(Code::new(31_000)));
+    bench.wait(500);
+    assert!(bench.calls().is_empty());
+    bench.wait(1000);
+    bench.call();
+}
+
+#[test]
+fn a_broker_that_fails_is_backed_off_from_alone() {
+    let mut bench = Bench::with(1, 1);
+    bench.add(1, 2);
+    let calls = bench.calls();
+    bench.fetcher.answer(bench.now, calls[0].token, script::failure(), &mut bench.out);
+    assert!(matches!(mem::take(&mut bench.out.events)[..], [Event::Refresh]));
+    bench.answer(calls[1].token, vec![]);
+    assert_eq!(bench.call().node, node(2));
+    assert!(bench.fetcher.deadline().unwrap() > bench.now.instant);
+    bench.wait(120);
+    assert_eq!(bench.call().node, node(1));
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_asked_for_with_more_room() {
+    let mut bench = Bench::with(1, 1);
+    let call = bench.call();
+    assert_eq!(call.request.topics[0].partitions[0].partition_max_bytes, 1 << 20);
+    let batch = script::batch(0, 1, 2 << 20);
+    assert!(bench.answer(call.token, vec![data(0, batch.slice(..1 << 20))]).is_empty());
+    let call = bench.call();
+    assert_eq!(call.request.topics[0].partitions[0].partition_max_bytes, i32::try_from(batch.len()).unwrap());
+    assert_eq!(bench.fetched(call.token, vec![data(0, batch)]).len(), 1);
+
+    let call = bench.call();
+    let mut huge = BytesMut::from(&script::batch(1, 1, 9)[..40]);
+    huge[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
+    let events = bench.answer(call.token, vec![data(0, huge.freeze())]);
+    let [Event::Stuck { error, .. }] = events.as_slice() else { panic!("{events:?}") };
+    let ErrorKind::RecordTooLarge { limit, setting, .. } = error.kind() else { panic!("{error}") };
+    assert_eq!((*limit, *setting), (100 << 20, "receive_message_max_bytes"));
+}
+
+#[test]
+fn batches_in_front_of_the_offset_are_given_up_after_some_tries() {
+    let mut bench = Bench::with(1, 1);
+    let (claim, stale) = (bench.claims.next(), script::batch(0, 4, 9));
+    bench.fetcher.reset(bench.now, &tp(0), claim);
+    bench.fetcher.start(&tp(0), claim, 100);
+    for _ in 1..MAX_STALLS {
+        let call = bench.call();
+        assert!(bench.answer(call.token, vec![data(0, stale.clone())]).is_empty());
+        assert!(bench.calls().is_empty(), "backing off");
+        bench.wait(1500);
+    }
+    let call = bench.call();
+    let events = bench.answer(call.token, vec![data(0, stale)]);
+    let [Event::Stuck { error, .. }] = events.as_slice() else { panic!("{events:?}") };
+    assert!(matches!(error.kind(), ErrorKind::CorruptBatch { offset: 100, .. }), "{error}");
+}
+
+#[test]
+fn a_broken_batch_is_handed_on_and_waits_for_the_reader() {
+    let mut bench = Bench::with(1, 1);
+    let call = bench.call();
+    let mut broken = BytesMut::from(&script::batch(0, 1, 9)[..]);
+    broken[16] = 9;
+    assert_eq!(bench.fetched(call.token, vec![data(0, broken.freeze())]).len(), 1);
+    assert!(bench.calls().is_empty());
+}
+
+#[test]
+fn the_aborted_transactions_are_sorted() {
+    let mut bench = Bench::with(1, 1);
+    let call = bench.call();
+    let aborted = |producer_id, first_offset| AbortedTransaction {
+        producer_id,
+        first_offset,
+        ..AbortedTransaction::default()
+    };
+    let aborted_transactions = Some(vec![aborted(1, 9), aborted(2, 3)]);
+    let fetched = bench
+        .fetched(call.token, vec![PartitionData { aborted_transactions, ..data(0, script::batch(0, 4, 9)) }]);
+    assert_eq!(fetched[0].aborted, [(2, 3), (1, 9)]);
+}
+
+#[test]
+fn a_broker_that_answers_early_with_nothing_is_given_a_rest() {
+    let mut bench = Bench::with(1, 1);
+    for _ in 0..=MAX_EARLY {
+        let call = bench.call();
+        assert!(bench.answer(call.token, vec![data(0, Bytes::new())]).is_empty());
+    }
+    assert!(bench.calls().is_empty());
+    bench.wait(1200);
+    bench.call();
+}
+
+#[test]
+fn a_topic_of_the_same_name_and_another_id_stops_the_partition() {
+    let mut bench = Bench::with(1, 1);
+    bench.call();
+    let other = Leader { topic_id: script::topic_id(8), ..script::leader(1) };
+    bench.fetcher.set_leader(&tp(0), Some(other), &mut bench.out);
+    assert!(matches!(mem::take(&mut bench.out.events)[..], [Event::Recreated { .. }]));
+    bench.fetcher.set_leader(&tp(0), Some(other), &mut bench.out);
+    assert!(bench.out.events.is_empty(), "told once");
+    // A new position belongs to the new topic.
+    let claim = bench.claims.next();
+    bench.fetcher.reset(bench.now, &tp(0), claim);
+    bench.fetcher.start(&tp(0), claim, 0);
+    bench.fetcher.set_leader(&tp(0), Some(other), &mut bench.out);
+    assert!(bench.out.events.is_empty());
+}
+
+#[test]
+fn a_partition_that_is_being_positioned_is_not_waited_past_for_long() {
+    let mut bench = Bench::with(1, 1);
+    let claim = bench.claims.next();
+    bench.fetcher.add(bench.now, tp(1), claim, Some(script::leader(1)), false);
+    let call = bench.call();
+    assert_eq!((call.request.max_wait_ms, call.partitions.len()), (20, 1));
+    bench.wait(1000);
+    bench.answer(call.token, vec![]);
+    assert_eq!(bench.call().request.max_wait_ms, 500);
+}

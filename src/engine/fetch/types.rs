@@ -1,0 +1,88 @@
+//! What goes into the fetcher and what comes out of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::buffered::Held;
+use crate::{
+    engine::{backoff::Backoff, partition::Claim},
+    error::Error,
+    types::{NodeId, TopicPartition},
+};
+
+/// How to fetch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Whether records of open and aborted transactions are left out.
+    pub(crate) read_committed: bool,
+    /// A broker with fewer bytes than this waits for more, at most `max_wait`.
+    pub(crate) min_bytes: i32,
+    pub(crate) max_wait: Duration,
+    /// The most bytes of one response.
+    pub(crate) max_bytes: usize,
+    /// The most bytes of one partition in a response.
+    pub(crate) partition_max_bytes: usize,
+    /// How far a batch that does not fit is gone after.
+    pub(crate) batch_max_bytes: usize,
+    pub(crate) request_timeout: Duration,
+    pub(crate) retry: Backoff,
+}
+
+/// What the fetcher tells its core.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Fetched(Fetched),
+    /// The log does not hold the offset. The partition waits for a new position.
+    OutOfRange {
+        partition: TopicPartition,
+        claim: Claim,
+        offset: i64,
+    },
+    /// A partition cannot be read. It is tried again, slowly.
+    Failed {
+        partition: TopicPartition,
+        claim: Claim,
+        error: Error,
+    },
+    /// A batch cannot be read, and fetching it again would not help. The partition waits for a new position.
+    Stuck {
+        partition: TopicPartition,
+        claim: Claim,
+        error: Error,
+    },
+    /// The topic was deleted and created again: the position belongs to records that are gone. The partition waits for
+    /// a new position.
+    Recreated {
+        partition: TopicPartition,
+        claim: Claim,
+    },
+    /// A broker cannot be fetched from at all, for a reason that does not pass by itself.
+    BrokerRefused {
+        node: NodeId,
+        error: Error,
+    },
+    /// A broker named the leader of a partition (KIP-951).
+    LeaderHint {
+        partition: TopicPartition,
+        node: NodeId,
+        epoch: i32,
+    },
+    /// The view of the cluster is stale.
+    Refresh,
+}
+
+/// One partition's share of a response: a run of record batches, the last perhaps cut off.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) partition: TopicPartition,
+    pub(crate) claim: Claim,
+    /// The offset asked for. Records in front of it may come along, since batches come whole.
+    pub(crate) offset: i64,
+    pub(crate) records: Bytes,
+    /// Producers with aborted records among these, and the first such offset; in the order of the offsets.
+    pub(crate) aborted: Vec<(i64, i64)>,
+    /// One behind the last record that is replicated.
+    pub(crate) high_watermark: i64,
+    pub(crate) held: Held,
+}

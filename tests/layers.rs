@@ -1,6 +1,6 @@
 //! The rules for the shape of the code that rustc and clippy do not know.
 //!
-//! 1. Who may import whom: the table is [`rules::LAYERS`].
+//! 1. Who may import whom: the table is [`rules::LAYERS`], and no machine of [`rules::MACHINES`] another.
 //! 2. No files that import each other in a circle.
 //! 3. No file with more than [`rules::MAX_LINES`] lines without its tests. (Functions are clippy's `too_many_lines`.)
 //! 4. tokio stands only in the drivers: [`rules::TOKIO`].

@@ -46,6 +46,20 @@ fn an_inline_path_into_a_sibling() {
 }
 
 #[test]
+fn a_machine_that_imports_another() {
+    let tree = tree(&[
+        ("src/engine.rs", "mod catalog;\nmod fetch;\nmod machine;\nmod position;"),
+        ("src/engine/catalog.rs", "pub(crate) mod snapshot;"),
+        ("src/engine/catalog/snapshot.rs", ""),
+        ("src/engine/fetch.rs", "use super::machine::Now;\nuse super::catalog::snapshot::Snapshot;"),
+        ("src/engine/machine.rs", ""),
+        ("src/engine/position.rs", "use super::catalog::snapshot;\nuse crate::engine::fetch::Planner;"),
+    ]);
+    let parts = ["src/engine/position.rs:2", "`engine::position`", "`engine::fetch`"];
+    assert_one(&check_imports(&tree), &parts);
+}
+
+#[test]
 fn testing_reaches_into_the_drivers() {
     let tree = tree(&[
         ("src/testing.rs", "use crate::net::transport::Transport;\nuse crate::net::dial;"),

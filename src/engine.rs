@@ -8,6 +8,7 @@
 
 pub(crate) mod backoff;
 pub(crate) mod catalog;
+pub(crate) mod conn;
 pub(crate) mod coordinator;
 pub(crate) mod fetch;
 pub(crate) mod machine;

@@ -1,0 +1,152 @@
+//! The first words on a connection: which versions the broker speaks.
+
+use super::peer::Peer;
+use crate::{
+    error::{Code, Error, ErrorKind},
+    wire::{
+        calls::{Request, Response},
+        messages::{ApiVersionsRequest, ApiVersionsResponse},
+        str::Str,
+        versions::{ApiKey, VersionRange, Versions},
+    },
+};
+
+/// What brokers see of us (KIP-511). They take letters, digits, dots and dashes, and refuse the whole request for
+/// anything else.
+const SOFTWARE_NAME: &str = env!("CARGO_PKG_NAME");
+const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where the handshake stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handshake {
+    version: i16,
+    fell_back: bool,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Send this request in this version.
+    Ask(Request, i16),
+    /// The connection is ready.
+    Done(Versions),
+}
+
+impl Handshake {
+    /// Begins with ApiVersions in the newest version that we speak.
+    pub(crate) fn start() -> (Self, Step) {
+        let version = ApiKey::ApiVersions.supported().max;
+        (Self { version, fell_back: false }, Step::Ask(api_versions(), version))
+    }
+
+    /// Takes the answer to what was asked.
+    pub(crate) fn answer(&mut self, peer: &Peer, response: Response) -> Result<Step, Error> {
+        let response =
+            ApiVersionsResponse::try_from(response).map_err(|wrong| peer.malformed(wrong.to_string()))?;
+        match Code::new(response.error_code) {
+            Code::NONE => Ok(Step::Done(Versions::from_api_versions(&response))),
+            Code::UNSUPPORTED_VERSION => self.fall_back(&response),
+            code => Err(Error::broker(code, ApiKey::ApiVersions.name(), "")),
+        }
+    }
+
+    /// An older broker refuses the version and says, in version 0, which ones it has. So it is asked again in the
+    /// newest of those, once; a broker that says nothing has version 0.
+    fn fall_back(&mut self, response: &ApiVersionsResponse) -> Result<Step, Error> {
+        let ours = ApiKey::ApiVersions.supported();
+        let advertised = response.api_keys.iter().find(|api| api.api_key == ApiKey::ApiVersions.number());
+        let theirs = match advertised {
+            Some(api) => VersionRange::new(api.min_version, api.max_version),
+            None => VersionRange::new(0, 0),
+        };
+        let common = theirs.and_then(|theirs| theirs.intersect(ours)).map(|range| range.max);
+        match common.filter(|version| !self.fell_back && *version < self.version) {
+            Some(version) => {
+                *self = Self { version, fell_back: true };
+                Ok(Step::Ask(api_versions(), version))
+            }
+            None => Err(ErrorKind::UnsupportedVersion {
+                request: ApiKey::ApiVersions.name(),
+                ours: (ours.min, ours.max),
+                theirs: advertised.map(|api| (api.min_version, api.max_version)),
+            }
+            .into()),
+        }
+    }
+}
+
+fn api_versions() -> Request {
+    let request = ApiVersionsRequest {
+        client_software_name: Str::from(SOFTWARE_NAME),
+        client_software_version: Str::from(SOFTWARE_VERSION),
+        ..ApiVersionsRequest::default()
+    };
+    request.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::wire::messages::api_versions_response::ApiVersion;
+
+    fn peer() -> Peer {
+        Peer::from("b:1".to_owned())
+    }
+
+    fn refusal(ranges: &[(i16, i16, i16)]) -> Response {
+        let entry = |&(api_key, min_version, max_version): &(i16, i16, i16)| ApiVersion {
+            api_key,
+            min_version,
+            max_version,
+            ..ApiVersion::default()
+        };
+        let api_keys = ranges.iter().map(entry).collect();
+        let error_code = Code::UNSUPPORTED_VERSION.get();
+        ApiVersionsResponse { error_code, api_keys, ..ApiVersionsResponse::default() }.into()
+    }
+
+    fn asked(step: &Step) -> Option<i16> {
+        match step {
+            Step::Ask(_, version) => Some(*version),
+            Step::Done(_) => None,
+        }
+    }
+
+    #[test]
+    fn an_older_broker_is_asked_again_in_its_newest_version_and_only_once() {
+        let (mut handshake, first) = Handshake::start();
+        assert_eq!(asked(&first), Some(ApiKey::ApiVersions.supported().max));
+        let second = handshake.answer(&peer(), refusal(&[(18, 0, 3)])).unwrap();
+        assert_eq!(asked(&second), Some(3));
+        let error = handshake.answer(&peer(), refusal(&[(18, 0, 2)])).unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::UnsupportedVersion { theirs: Some((0, 2)), .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_refusal_without_versions_means_version_0() {
+        let (mut handshake, _) = Handshake::start();
+        assert_eq!(asked(&handshake.answer(&peer(), refusal(&[])).unwrap()), Some(0));
+    }
+
+    #[test]
+    fn a_refusal_with_nothing_in_common_is_an_error_and_no_loop() {
+        for range in [(18, 90, 99), (18, 3, 1), (18, -5, -1), (18, 0, 99)] {
+            let (mut handshake, _) = Handshake::start();
+            assert!(handshake.answer(&peer(), refusal(&[range])).is_err(), "{range:?}");
+        }
+    }
+
+    #[test]
+    fn the_software_name_is_one_that_brokers_take() {
+        for text in [SOFTWARE_NAME, SOFTWARE_VERSION] {
+            let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+            assert!(text.chars().all(inner), "{text}");
+            assert!(text.starts_with(|c: char| c.is_ascii_alphanumeric()), "{text}");
+            assert!(text.ends_with(|c: char| c.is_ascii_alphanumeric()), "{text}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! The handle to a cluster: connections, the view of the cluster, the clock.
 
+mod driver;
+mod inbox;
 pub(crate) mod retry;
 mod shared;
 
@@ -16,12 +18,15 @@ use crate::{
     error::{Error, ErrorKind, Result},
     net::{
         mailbox::ReplyTo,
+        pool::seed,
         transport::{Tcp, Transport},
     },
-    types::TopicName,
-    wire::calls::Request,
+    sync::wake::Wake,
+    types::{NodeId, TopicName},
+    wire::{calls::Request, versions::Versions},
 };
 
+use driver::Driver;
 use shared::Shared;
 
 /// A handle to a cluster. Cheap to clone; all clones share their connections.
@@ -80,8 +85,12 @@ impl Client {
         config.check()?;
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| ErrorKind::NoRuntime { call: "Client::connect" })?;
-        let shared = Shared::start(config, Arc::new(transport), runtime);
+        let wake = Arc::new(Wake::default());
+        let shared = Shared::new(config, Arc::new(transport), runtime.clone(), Arc::clone(&wake));
+        let driver = Driver::new(Arc::clone(&shared), wake, seed());
         let client = Self { handle: Arc::new(Handle { shared }) };
+        // The task ends when the client is closed, which the last handle does.
+        drop(runtime.spawn(driver.run()));
         client.shared().first_answer().await?;
         Ok(client)
     }
@@ -120,6 +129,11 @@ impl Client {
         self.shared().snapshot()
     }
 
+    /// What a broker speaks, and the levels of the cluster's features, if there is a connection to it.
+    pub(crate) fn versions(&self, node: NodeId) -> Option<Arc<Versions>> {
+        self.shared().versions(node)
+    }
+
     /// Tells each new view of the cluster.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.shared().watch()
@@ -128,17 +142,17 @@ impl Client {
     /// Has the topic in the snapshots from now on, and asks for it at once if it is not there. The interest ends ten
     /// minutes after it was last said, so whoever uses a topic for long says it again with each new snapshot.
     pub(crate) fn want(&self, topic: &TopicName) {
-        self.shared().want(topic);
+        self.shared().inbox.want(topic);
     }
 
     /// Asks the brokers anew, soon: requests of many callers become one.
     pub(crate) fn refresh(&self) {
-        self.shared().refresh();
+        self.shared().inbox.refresh();
     }
 
     /// Takes over what a broker's answer said about a new leader (KIP-951), if it is newer than what is known.
     pub(crate) fn leader_changed(&self, hint: LeaderHint) {
-        self.shared().leader_changed(hint);
+        self.shared().inbox.hint(hint);
     }
 
     /// The topic, as soon as it is known.
@@ -185,3 +199,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

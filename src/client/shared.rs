@@ -1,53 +1,81 @@
-//! What the handles, the driver and the roles share.
+//! What the handles and the driver share: where a call goes, and what is known.
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::watch};
-
-use crate::{
-    config::Config,
-    engine::{
-        catalog::snapshot::{LeaderHint, Snapshot, Topic},
-        machine::Call,
-    },
-    error::{ErrorKind, Result},
-    net::{clock::Clock, mailbox::ReplyTo, transport::Transport},
-    types::TopicName,
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, timeout_at},
 };
 
+use super::inbox::Inbox;
+use crate::{
+    config::{Config, split_address},
+    engine::{
+        catalog::{
+            bootstrap_index, bootstrap_node,
+            snapshot::{Broker, Snapshot, Topic},
+        },
+        conn::Address,
+        machine::{Call, Purpose, Target, deadline_after},
+    },
+    error::{Attempt, Code, Error, ErrorKind, Result},
+    net::{clock::Clock, mailbox::ReplyTo, pool::Pool, transport::Transport},
+    sync::{lock, wake::Wake},
+    types::{NodeId, TopicName},
+    wire::{str::Str, versions::Versions},
+};
+
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) clock: Clock,
+    pub(super) pool: Pool,
+    pub(super) inbox: Inbox,
     snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Why brokers could not be asked, as long as none has answered.
+    attempts: Mutex<Vec<Attempt>>,
+    /// Calls for any broker take turns.
+    turn: AtomicUsize,
     closed: AtomicBool,
 }
 
 impl Shared {
-    pub(super) fn start(config: Config, _transport: Arc<dyn Transport>, _runtime: Handle) -> Arc<Self> {
-        let (snapshot, _) = watch::channel(Arc::default());
-        Arc::new(Self { config, clock: Clock::start(), snapshot, closed: AtomicBool::new(false) })
-    }
-
-    pub(super) async fn first_answer(&self) -> Result<()> {
-        Err(ErrorKind::Closed { what: "client" }.into())
+    pub(super) fn new(
+        config: Config,
+        transport: Arc<dyn Transport>,
+        runtime: Handle,
+        wake: Arc<Wake>,
+    ) -> Arc<Self> {
+        let clock = Clock::start();
+        let pool = Pool::new(config.clone(), transport, runtime, clock);
+        Arc::new(Self {
+            config,
+            clock,
+            pool,
+            inbox: Inbox::new(wake),
+            snapshot: watch::Sender::new(Arc::default()),
+            attempts: Mutex::default(),
+            turn: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        if !self.closed.swap(true, Ordering::SeqCst) {
+            self.pool.close();
+            self.inbox.nudge();
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn submit(&self, _call: Call, reply: ReplyTo) {
-        drop(reply);
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -58,19 +86,143 @@ impl Shared {
         self.snapshot.subscribe()
     }
 
-    pub(super) fn want(&self, _topic: &TopicName) {}
+    /// Tells a new view.
+    pub(super) fn publish(&self, snapshot: &Arc<Snapshot>) {
+        self.pool.readdress(|node| snapshot.broker(node).map(address));
+        self.snapshot.send_replace(Arc::clone(snapshot));
+    }
 
-    pub(super) fn refresh(&self) {}
+    pub(super) fn note_attempts(&self, attempts: Vec<Attempt>) {
+        *lock(&self.attempts) = attempts;
+    }
 
-    pub(super) fn leader_changed(&self, _hint: LeaderHint) {}
+    /// Wakes whoever waits for a view, because none will come any more.
+    pub(super) fn wake_watchers(&self) {
+        self.snapshot.send_modify(|_| {});
+    }
 
+    /// Waits for the first view.
+    pub(super) async fn first_answer(&self) -> Result<()> {
+        let waited = self.config.bootstrap_timeout;
+        match self.wait(waited, |snapshot| (snapshot.generation > 0).then_some(())).await? {
+            Some(()) => Ok(()),
+            None => {
+                let attempts = lock(&self.attempts).clone();
+                Err(ErrorKind::Unreachable { attempts, waited, setting: "bootstrap_timeout" }.into())
+            }
+        }
+    }
+
+    /// Waits for a topic.
     pub(super) async fn topic(
         &self,
         name: &TopicName,
         timeout: Duration,
         setting: &'static str,
     ) -> Result<Arc<Topic>> {
-        let waited = timeout;
-        Err(ErrorKind::UnknownTopic { topic: name.clone(), waited, setting }.into())
+        self.inbox.want(name);
+        let before = self.snapshot();
+        if let Some(topic) = before.topic(name) {
+            return Ok(Arc::clone(topic));
+        }
+        if before.topic_error(name).is_some() {
+            self.inbox.refresh();
+        }
+        let settled = |snapshot: &Snapshot| {
+            if let Some(topic) = snapshot.topic(name) {
+                return Some(Ok(Arc::clone(topic)));
+            }
+            // What was known before may be over.
+            let code = snapshot.topic_error(name).filter(|_| snapshot.generation > before.generation)?;
+            (!code.is_retriable()).then(|| Err(topic_error(name, code)))
+        };
+        match self.wait(timeout, settled).await? {
+            Some(topic) => topic,
+            None => Err(ErrorKind::UnknownTopic { topic: name.clone(), waited: timeout, setting }.into()),
+        }
+    }
+
+    /// Waits until a view holds what `find` looks for; `None` after `timeout`. Cancel-safe.
+    async fn wait<T>(
+        &self,
+        timeout: Duration,
+        mut find: impl FnMut(&Snapshot) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let mut watch = self.watch();
+        let deadline = Instant::from_std(deadline_after(self.clock.now(), timeout));
+        loop {
+            if self.is_closed() {
+                return Err(ErrorKind::Closed { what: "client" }.into());
+            }
+            let snapshot = Arc::clone(&watch.borrow_and_update());
+            if let Some(found) = find(&snapshot) {
+                return Ok(Some(found));
+            }
+            #[expect(clippy::disallowed_methods, reason = "a caller without a machine waits in its own task")]
+            let changed = timeout_at(deadline, watch.changed()).await;
+            if changed.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Sends a call to the link of the broker that it is for.
+    pub(super) fn submit(&self, call: Call, reply: ReplyTo) {
+        // A reply that nobody sends says that the client is closed.
+        if self.is_closed() {
+            return;
+        }
+        let snapshot = self.snapshot();
+        let node = match call.target {
+            Target::Broker(node) => Some(node),
+            Target::Controller => snapshot.controller.or_else(|| self.any(&snapshot, call.purpose)),
+            Target::Any => self.any(&snapshot, call.purpose),
+        };
+        match node.and_then(|node| Some((node, self.address(&snapshot, node)?))) {
+            Some((node, address)) => self.pool.send(node, &address, call, reply),
+            None => self.inbox.shelter(call, reply),
+        }
+    }
+
+    /// What a broker speaks, if there is a connection to it.
+    pub(super) fn versions(&self, node: NodeId) -> Option<Arc<Versions>> {
+        self.pool.versions(node)
+    }
+
+    /// Where a broker is, if that is known.
+    pub(super) fn address(&self, snapshot: &Snapshot, node: NodeId) -> Option<Address> {
+        match bootstrap_index(node) {
+            Some(index) => {
+                let (host, port) = split_address(self.config.bootstrap.get(index)?).ok()?;
+                Some(Address { host: Str::from(host), port })
+            }
+            None => snapshot.broker(node).map(address),
+        }
+    }
+
+    /// A broker to which there is a connection, or a known one, or an address of the bootstrap list.
+    fn any(&self, snapshot: &Snapshot, purpose: Purpose) -> Option<NodeId> {
+        let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
+        self.pool.connected(purpose).or_else(|| {
+            let known = snapshot.brokers();
+            match known.len() {
+                0 => bootstrap_node(turn().checked_rem(self.config.bootstrap.len())?),
+                count => known.map(|broker| broker.id).nth(turn() % count),
+            }
+        })
+    }
+}
+
+fn address(broker: &Broker) -> Address {
+    Address { host: broker.host.clone(), port: broker.port }
+}
+
+fn topic_error(name: &TopicName, code: Code) -> Error {
+    match code {
+        Code::INVALID_TOPIC_EXCEPTION => {
+            ErrorKind::InvalidTopic { topic: name.clone(), reason: "a broker refuses the name".to_owned() }
+                .into()
+        }
+        _ => Error::broker(code, "Metadata", name.as_str()),
     }
 }

@@ -1,0 +1,139 @@
+//! All links of a client, by broker and purpose. They are opened when they are needed and forgotten when they are
+//! not.
+
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    hash::{BuildHasher, Hasher},
+    io,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::mpsc::{self, error::TrySendError},
+};
+
+use super::{
+    clock::Clock,
+    link::{Command, Driver, Status},
+    mailbox::ReplyTo,
+    transport::Transport,
+};
+use crate::{
+    config::Config,
+    engine::{
+        conn::{Address, Link, LinkSettings},
+        machine::{Call, Failure, Purpose},
+    },
+    error::ErrorKind,
+    sync::lock,
+    types::NodeId,
+    wire::versions::Versions,
+};
+
+/// The links of one client.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    config: Config,
+    transport: Arc<dyn Transport>,
+    runtime: Handle,
+    clock: Clock,
+    /// `None` once the pool is closed.
+    links: Mutex<Option<HashMap<(NodeId, Purpose), LinkHandle>>>,
+}
+
+#[derive(Debug)]
+struct LinkHandle {
+    commands: mpsc::Sender<Command>,
+    status: Arc<Status>,
+    address: Address,
+}
+
+/// Calls on their way to a link's task. More would mean that the task does not run.
+const COMMANDS: usize = 1024;
+
+impl Pool {
+    pub(crate) fn new(config: Config, transport: Arc<dyn Transport>, runtime: Handle, clock: Clock) -> Self {
+        Self { config, transport, runtime, clock, links: Mutex::new(Some(HashMap::new())) }
+    }
+
+    /// Hands a call to the link, which is opened to `address` if there is none. Never blocks.
+    pub(crate) fn send(&self, node: NodeId, address: &Address, call: Call, reply: ReplyTo) {
+        // A reply that nobody sends says that the client is closed. It is dropped outside the lock.
+        let refused = {
+            let mut links = lock(&self.links);
+            let Some(links) = links.as_mut() else { return };
+            let key = (node, call.purpose);
+            let handle = links.entry(key).or_insert_with(|| self.open(key, address.clone()));
+            match handle.commands.try_send(Command::Call(Box::new(call), reply)) {
+                // The link was forgotten just now.
+                Err(TrySendError::Closed(command)) => {
+                    *handle = self.open(key, address.clone());
+                    handle.commands.try_send(command)
+                }
+                result => result,
+            }
+        };
+        if let Err(TrySendError::Full(Command::Call(_, reply))) = refused {
+            let detail = format!("{COMMANDS} calls wait to be taken by this connection's task");
+            let kind = io::ErrorKind::WouldBlock;
+            let error = ErrorKind::Io { peer: address.to_string(), kind, detail }.into();
+            reply.send(Err(Failure { maybe_sent: false, error }));
+        }
+    }
+
+    /// Tells the links of brokers that have moved. `address` says where a broker is, if it is known.
+    pub(crate) fn readdress(&self, address: impl Fn(NodeId) -> Option<Address>) {
+        let mut links = lock(&self.links);
+        for ((node, _), handle) in links.iter_mut().flatten() {
+            if let Some(address) = address(*node).filter(|address| *address != handle.address)
+                && handle.commands.try_send(Command::Readdress(address.clone())).is_ok()
+            {
+                handle.address = address;
+            }
+        }
+    }
+
+    /// What a broker speaks, if there is a connection to it.
+    pub(crate) fn versions(&self, node: NodeId) -> Option<Arc<Versions>> {
+        let links = lock(&self.links);
+        let mut of_node = links.iter().flatten().filter(|((id, _), _)| *id == node);
+        of_node.find_map(|(_, handle)| handle.status.versions())
+    }
+
+    /// A broker to which there is a connection for this purpose.
+    pub(crate) fn connected(&self, purpose: Purpose) -> Option<NodeId> {
+        let links = lock(&self.links);
+        let mut fitting = links.iter().flatten().filter(|((_, other), _)| *other == purpose);
+        fitting.find(|(_, handle)| handle.status.versions().is_some()).map(|((node, _), _)| *node)
+    }
+
+    /// Closes every link. What is in flight fails.
+    pub(crate) fn close(&self) {
+        // The links end when they see that their commands have no sender any more.
+        let links = lock(&self.links).take();
+        drop(links);
+    }
+
+    fn open(&self, (node, purpose): (NodeId, Purpose), address: Address) -> LinkHandle {
+        let (sender, commands) = mpsc::channel(COMMANDS);
+        let settings = LinkSettings::new(&self.config, purpose);
+        let status = Arc::new(Status::default());
+        let link = Link::new(settings, node, purpose, address.clone(), self.clock.now(), seed());
+        let driver = Driver {
+            link,
+            commands,
+            transport: Arc::clone(&self.transport),
+            clock: self.clock,
+            status: Arc::clone(&status),
+        };
+        // The task ends when the pool drops the sender. Where the runtime is gone, it is dropped at once.
+        drop(self.runtime.spawn(driver.run()));
+        LinkHandle { commands: sender, status, address }
+    }
+}
+
+/// A number that differs from process to process and call to call, for jitter.
+pub(crate) fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

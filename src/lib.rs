@@ -12,6 +12,8 @@ mod net;
 mod producer;
 mod record;
 mod sync;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod types;
 mod wire;
 

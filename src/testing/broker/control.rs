@@ -1,0 +1,169 @@
+//! The cluster, as a test arranges it and looks at it.
+
+#[cfg(test)]
+use bytes::Bytes;
+
+use super::state::Node;
+use super::topic::TopicConfig;
+use super::{Broker, ConnectionId};
+use crate::engine::machine::Now;
+use crate::error::{Code, Resource};
+use crate::types::NodeId;
+use crate::wire::str::Str;
+#[cfg(test)]
+use crate::wire::uuid::Uuid;
+
+impl Broker {
+    /// Adds a node that is up.
+    pub(crate) fn add_node(&mut self, id: NodeId, host: &str, port: u16, rack: Option<&str>) {
+        let node = Node { host: host.into(), port: i32::from(port), rack: rack.map(Str::from), up: true };
+        self.state.nodes.insert(id.0, node);
+    }
+
+    /// Stops a node: its connections close, and what it led goes to other replicas that are alive.
+    pub(crate) fn stop_node(&mut self, now: Now, id: NodeId) {
+        let of_node = self.connections.iter().filter(|(_, connection)| connection.node == id.0);
+        let connections: Vec<ConnectionId> = of_node.map(|(id, _)| *id).collect();
+        connections.into_iter().for_each(|connection| self.close(connection));
+        self.state.set_up(id.0, false);
+        self.run(now);
+    }
+
+    /// Starts a node again.
+    pub(crate) fn start_node(&mut self, now: Now, id: NodeId) {
+        self.state.set_up(id.0, true);
+        self.run(now);
+    }
+
+    /// Creates a topic whose partitions go round the nodes that are up.
+    pub(crate) fn create_topic(
+        &mut self,
+        now: Now,
+        name: &str,
+        partitions: usize,
+        configs: &[(&str, &str)],
+    ) -> Result<(), (Code, String)> {
+        let name = Str::from(name);
+        self.state.check_new_topic(&name)?;
+        let mut config = TopicConfig::default();
+        for (setting, value) in configs {
+            let set = config.set(&Str::from(*setting), &Str::from(*value));
+            set.map_err(|message| (Code::INVALID_CONFIG, message))?;
+        }
+        let limit = self.state.limits.partitions_per_topic;
+        if !(1..=limit).contains(&partitions) {
+            let message = format!("{partitions} partitions: from 1 to {limit} are allowed");
+            return Err((Code::INVALID_PARTITIONS, message));
+        }
+        let replicas = usize::try_from(self.state.settings.default_replication_factor).unwrap_or(1);
+        let assignment = self.state.assign(partitions, replicas.max(1));
+        self.state.create_topic(name, assignment, config);
+        self.run(now);
+        Ok(())
+    }
+
+    /// Deletes a topic with its records; whether there was one.
+    pub(crate) fn delete_topic(&mut self, now: Now, name: &str) -> bool {
+        let deleted = self.state.delete_topic(name).is_some();
+        self.run(now);
+        deleted
+    }
+
+    /// Makes a replica that is up the leader of a partition, in a new epoch; whether it could.
+    pub(crate) fn move_leader(&mut self, now: Now, topic: &str, partition: i32, to: NodeId) -> bool {
+        let is_up = self.state.is_up(to.0);
+        let found = self.state.topic_mut(topic).and_then(|topic| topic.partition_mut(partition));
+        let Some(found) = found.filter(|found| is_up && found.replicas.contains(&to.0)) else {
+            return false;
+        };
+        found.lead(Some(to.0));
+        self.state.changes += 1;
+        self.run(now);
+        true
+    }
+
+    /// Deletes a partition's records below an offset; the oldest offset that is left.
+    pub(crate) fn delete_records(
+        &mut self,
+        now: Now,
+        topic: &str,
+        partition: i32,
+        before: i64,
+    ) -> Option<i64> {
+        let log = &mut self.state.topic_mut(topic)?.partition_mut(partition)?.log;
+        let held = log.bytes();
+        log.delete_before(before);
+        let (start, released) = (log.start(), held - log.bytes());
+        self.state.release_log(released);
+        self.state.changes += 1;
+        self.run(now);
+        Some(start)
+    }
+
+    /// Loses a partition's records from an offset on, as an unclean election does.
+    pub(crate) fn truncate(&mut self, now: Now, topic: &str, partition: i32, from: i64) {
+        let found = self.state.topic_mut(topic).and_then(|topic| topic.partition_mut(partition));
+        let Some(found) = found else { return };
+        let held = found.log.bytes();
+        found.log.truncate(from);
+        let released = held - found.log.bytes();
+        found.lead(found.leader);
+        self.state.release_log(released);
+        self.state.changes += 1;
+        self.run(now);
+    }
+
+    /// Forgets all producers' sequences, as brokers do when a producer was silent for long.
+    pub(crate) fn forget_producers(&mut self) {
+        self.state.topics_mut().flat_map(|topic| &mut topic.partitions).for_each(|p| p.producers.forget());
+    }
+
+    /// Does not let anybody use what is named; the cluster's name is empty.
+    pub(crate) fn deny(&mut self, resource: Resource, name: &str) {
+        self.state.deny(resource, name.into());
+    }
+
+    /// Undoes [`Broker::deny`].
+    pub(crate) fn allow(&mut self, resource: Resource, name: &str) {
+        self.state.allow(resource, &name.into());
+    }
+
+    /// The largest request that a connection takes, in bytes.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.state.limits.frame_bytes
+    }
+
+    /// The leader of a partition and its epoch.
+    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<(NodeId, i32)> {
+        let partition = self.state.topic(topic)?.partition(partition)?;
+        Some((NodeId(partition.leader?), partition.leader_epoch))
+    }
+
+    /// The offsets at which a partition's log begins and ends.
+    pub(crate) fn log_range(&self, topic: &str, partition: i32) -> Option<(i64, i64)> {
+        let log = &self.state.topic(topic)?.partition(partition)?.log;
+        Some((log.start(), log.end()))
+    }
+
+    /// All that a partition holds, as batches.
+    #[cfg(test)]
+    pub(crate) fn log_bytes(&self, topic: &str, partition: i32) -> Option<Bytes> {
+        let log = &self.state.topic(topic)?.partition(partition)?.log;
+        Some(log.read(log.start(), usize::MAX, true))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn topic_id(&self, topic: &str) -> Option<Uuid> {
+        self.state.topic(topic).map(|topic| topic.id)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn cluster_id(&self) -> &Str {
+        &self.state.cluster_id
+    }
+
+    /// The node that coordinates a group.
+    pub(crate) fn coordinator(&self, group: &str) -> Option<NodeId> {
+        self.state.coordinator(group).map(NodeId)
+    }
+}

@@ -1,0 +1,227 @@
+//! Fetch: batches are read from the logs.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::call::Call;
+use super::leadership::{check_epoch, check_leader};
+use super::state::{State, TopicKey};
+use super::topic::Partition;
+use crate::engine::machine::deadline_after;
+use crate::error::{Code, Resource};
+use crate::wire::messages::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use crate::wire::messages::{FetchRequest, FetchResponse};
+use crate::wire::str::Str;
+use crate::wire::uuid::Uuid;
+
+/// The first version that names topics by id.
+pub(super) const BY_ID: i16 = 13;
+/// The first version that names the leader to go to instead (KIP-951), and the first with its address.
+const LEADER_HINTS: i16 = 12;
+const LEADER_ADDRESSES: i16 = 16;
+
+/// A fetch, perhaps one that waits for data.
+#[derive(Clone, Debug)]
+pub(super) struct Fetch {
+    pub(super) partitions: Vec<Wanted>,
+    min_bytes: usize,
+    max_bytes: usize,
+    committed: bool,
+    pub(super) until: Instant,
+    /// 0 for none.
+    pub(super) session_id: i32,
+    /// Of a session, only partitions with news are answered.
+    pub(super) only_news: bool,
+}
+
+/// A partition to read.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) topic: WantedTopic,
+    pub(super) partition: i32,
+    pub(super) current_leader_epoch: i32,
+    pub(super) offset: i64,
+    pub(super) last_epoch: i32,
+    pub(super) max_bytes: usize,
+}
+
+/// How the topic was named, and how a session that knows it by id found it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WantedTopic {
+    /// From version 13 on.
+    pub(super) id: Option<Uuid>,
+    /// Empty if no topic has the id.
+    pub(super) name: Str,
+    pub(super) in_session: bool,
+}
+
+/// What a fetch would be answered now.
+pub(super) struct Reading {
+    pub(super) response: FetchResponse,
+    /// Whether there is a reason not to wait: enough bytes, or an error.
+    pub(super) is_due: bool,
+}
+
+impl Fetch {
+    pub(super) fn new(state: &State, call: &Call, request: &FetchRequest, partitions: Vec<Wanted>) -> Self {
+        let limit = usize::try_from(state.settings.fetch_max_bytes).unwrap_or(0);
+        let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(limit);
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        Self {
+            partitions,
+            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
+            max_bytes,
+            committed: request.isolation_level == 1,
+            until: deadline_after(call.now, wait),
+            session_id: 0,
+            only_news: false,
+        }
+    }
+
+    /// Reads. The first partition that has something gives at least one whole batch, however little is asked for.
+    pub(super) fn read(&self, state: &State, call: &Call) -> Reading {
+        let mut room = self.max_bytes;
+        let (mut bytes, mut failed, mut whole_first) = (0, false, true);
+        let mut response = FetchResponse { session_id: self.session_id, ..FetchResponse::default() };
+        for wanted in &self.partitions {
+            let data = match self.read_one(state, call, wanted, room, whole_first) {
+                Ok(data) => data,
+                Err(code) => failed_partition(state, call, wanted, code),
+            };
+            let read = data.records.as_ref().map_or(0, Bytes::len);
+            bytes += read;
+            room = room.saturating_sub(read);
+            whole_first &= read == 0;
+            failed |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
+            push(&mut response.responses, wanted, data);
+        }
+        if call.version >= LEADER_ADDRESSES {
+            response.node_endpoints = endpoints(state, &response);
+        }
+        let is_due = failed || bytes >= self.min_bytes || self.partitions.is_empty();
+        Reading { response, is_due }
+    }
+
+    fn read_one(
+        &self,
+        state: &State,
+        call: &Call,
+        wanted: &Wanted,
+        room: usize,
+        whole_first: bool,
+    ) -> Result<PartitionData, Code> {
+        let (name, partition) = find(state, wanted)?;
+        if let Some(code) = call.refused(name, wanted.partition) {
+            return Err(code);
+        }
+        check_leader(partition, call.node)?;
+        check_epoch(partition, wanted.current_leader_epoch)?;
+        let log = &partition.log;
+        let mut data = PartitionData {
+            partition_index: wanted.partition,
+            high_watermark: log.end(),
+            last_stable_offset: log.end(),
+            log_start_offset: log.start(),
+            aborted_transactions: self.committed.then(Vec::new),
+            records: Some(Bytes::new()),
+            ..PartitionData::default()
+        };
+        if let Some(diverging) = diverging_epoch(partition, wanted)? {
+            data.diverging_epoch = diverging;
+            return Ok(data);
+        }
+        if !(log.start()..=log.end()).contains(&wanted.offset) {
+            return Err(Code::OFFSET_OUT_OF_RANGE);
+        }
+        data.records = Some(log.read(wanted.offset, wanted.max_bytes.min(room), whole_first));
+        Ok(data)
+    }
+}
+
+/// The partition that is wanted, by the topic's name.
+fn find<'a>(state: &'a State, wanted: &'a Wanted) -> Result<(&'a Str, &'a Partition), Code> {
+    let topic = &wanted.topic;
+    let found = match topic.id {
+        None => state.find_topic(TopicKey::Name(&topic.name)),
+        // A session found the name when the partition came into it, and may find another topic under it now.
+        Some(id) if topic.in_session && !topic.name.is_empty() => match state.topic(&topic.name) {
+            Some(found) if found.id != id => return Err(Code::INCONSISTENT_TOPIC_ID),
+            Some(found) => Ok(found),
+            None => Err(Code::UNKNOWN_TOPIC_OR_PARTITION),
+        },
+        Some(id) => state.find_topic(TopicKey::Id(id)),
+    };
+    let name = found.map_or(&topic.name, |topic| &topic.name);
+    if state.is_denied(Resource::Topic, name) {
+        return Err(Code::TOPIC_AUTHORIZATION_FAILED);
+    }
+    let partition = found?.partition(wanted.partition).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    Ok((name, partition))
+}
+
+/// Where the reader's log and ours part, if what it read last was written under an epoch that ended earlier (KIP-595).
+fn diverging_epoch(partition: &Partition, wanted: &Wanted) -> Result<Option<EpochEndOffset>, Code> {
+    if wanted.last_epoch < 0 {
+        return Ok(None);
+    }
+    let (epoch, end_offset) =
+        partition.log.end_of_epoch(wanted.last_epoch).ok_or(Code::OFFSET_OUT_OF_RANGE)?;
+    let diverges = epoch < wanted.last_epoch || end_offset < wanted.offset;
+    Ok(diverges.then(|| EpochEndOffset { epoch, end_offset, ..EpochEndOffset::default() }))
+}
+
+fn failed_partition(state: &State, call: &Call, wanted: &Wanted, code: Code) -> PartitionData {
+    let mut data = PartitionData {
+        partition_index: wanted.partition,
+        error_code: code.get(),
+        high_watermark: -1,
+        records: Some(Bytes::new()),
+        ..PartitionData::default()
+    };
+    if let (Code::NOT_LEADER_OR_FOLLOWER | Code::FENCED_LEADER_EPOCH, Ok((_, partition))) =
+        (code, find(state, wanted))
+        && call.version >= LEADER_HINTS
+    {
+        data.current_leader = LeaderIdAndEpoch {
+            leader_id: partition.leader.unwrap_or(-1),
+            leader_epoch: partition.leader_epoch,
+            ..LeaderIdAndEpoch::default()
+        };
+    }
+    data
+}
+
+/// Appends a partition's data under its topic, which stands last if it is there.
+fn push(topics: &mut Vec<FetchableTopicResponse>, wanted: &Wanted, data: PartitionData) {
+    let id = wanted.topic.id.unwrap_or_default();
+    let same = |topic: &&mut FetchableTopicResponse| topic.topic_id == id && topic.topic == wanted.topic.name;
+    if let Some(topic) = topics.last_mut().filter(same) {
+        topic.partitions.push(data);
+        return;
+    }
+    topics.push(FetchableTopicResponse {
+        topic: wanted.topic.name.clone(),
+        topic_id: id,
+        partitions: vec![data],
+        ..FetchableTopicResponse::default()
+    });
+}
+
+/// The addresses of the leaders that the answer names (KIP-951).
+fn endpoints(state: &State, response: &FetchResponse) -> Vec<NodeEndpoint> {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    let leaders: BTreeSet<i32> = partitions.map(|partition| partition.current_leader.leader_id).collect();
+    let known = leaders.iter().filter_map(|id| Some((*id, state.nodes.get(id)?)));
+    let endpoints = known.map(|(node_id, node)| NodeEndpoint {
+        node_id,
+        host: node.host.clone(),
+        port: node.port,
+        rack: node.rack.clone(),
+        ..NodeEndpoint::default()
+    });
+    endpoints.collect()
+}

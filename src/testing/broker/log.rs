@@ -1,0 +1,210 @@
+//! The log of one partition: its batches, its offsets, its leader epochs.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::wire::batch::{Batch, Batches, set_base_offset, set_leader_epoch};
+
+/// Where the fields lie that a broker changes when it stamps its own time: attributes, largest timestamp, checksum.
+const ATTRIBUTES: usize = 21;
+const MAX_TIMESTAMP: usize = 35;
+const CRC: usize = 17;
+const LOG_APPEND_TIME: u8 = 1 << 3;
+
+/// What a partition holds.
+#[derive(Debug)]
+pub(super) struct Log {
+    batches: VecDeque<Stored>,
+    start: i64,
+    end: i64,
+    /// Where each leader epoch began, oldest first.
+    epochs: Vec<EpochStart>,
+    bytes: usize,
+}
+
+/// A batch as it is served.
+#[derive(Clone, Debug)]
+struct Stored {
+    base: i64,
+    last: i64,
+    epoch: i32,
+    max_timestamp: i64,
+    bytes: Bytes,
+}
+
+/// The first offset that was written under an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct EpochStart {
+    epoch: i32,
+    offset: i64,
+}
+
+/// A record found by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) timestamp: i64,
+    pub(super) offset: i64,
+    pub(super) epoch: i32,
+}
+
+impl Log {
+    pub(super) fn new() -> Self {
+        Self { batches: VecDeque::new(), start: 0, end: 0, epochs: Vec::new(), bytes: 0 }
+    }
+
+    /// The oldest offset that is still there.
+    pub(super) fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// The offset that the next record gets. All that is written is replicated at once, so this is the high watermark
+    /// too.
+    pub(super) fn end(&self) -> i64 {
+        self.end
+    }
+
+    /// How many bytes the batches take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends a batch that has been checked and returns its base offset. `append_time` is stamped on it where the topic
+    /// wants the broker's time.
+    pub(super) fn append(&mut self, batch: &Batch, epoch: i32, append_time: Option<i64>) -> i64 {
+        let base = self.end;
+        let mut bytes = BytesMut::from(&batch.bytes()[..]);
+        set_base_offset(&mut bytes, base);
+        set_leader_epoch(&mut bytes, epoch);
+        if let Some(time) = append_time {
+            stamp_time(&mut bytes, time);
+        }
+        let last = base + i64::from(batch.header().last_offset_delta);
+        let max_timestamp = append_time.unwrap_or_else(|| batch.header().max_timestamp);
+        self.bytes += bytes.len();
+        self.batches.push_back(Stored { base, last, epoch, max_timestamp, bytes: bytes.freeze() });
+        self.end = last + 1;
+        base
+    }
+
+    /// The bytes from the batch that holds `offset` on, at most `max` of them: the last batch may be cut off, as Kafka
+    /// cuts it. With `whole_first` the first batch comes whole, however long it is; without, a first batch that does not
+    /// fit gives nothing.
+    pub(super) fn read(&self, offset: i64, max: usize, whole_first: bool) -> Bytes {
+        let from = self.batches.partition_point(|batch| batch.last < offset);
+        let Some(first) = self.batches.get(from) else { return Bytes::new() };
+        if first.bytes.len() > max && !whole_first {
+            return Bytes::new();
+        }
+        if first.bytes.len() >= max || from + 1 == self.batches.len() {
+            return first.bytes.clone();
+        }
+        let rest = self.batches.range(from..);
+        let size = rest.clone().map(|batch| batch.bytes.len()).take_while_sum(max);
+        let mut read = BytesMut::with_capacity(size);
+        for batch in rest {
+            let room = size - read.len();
+            if room == 0 {
+                break;
+            }
+            read.extend_from_slice(&batch.bytes[..batch.bytes.len().min(room)]);
+        }
+        read.freeze()
+    }
+
+    /// The first record whose timestamp is `timestamp` or later.
+    pub(super) fn find_time(&self, timestamp: i64, decompressed: usize) -> Option<Found> {
+        let late = self.batches.iter().filter(|batch| batch.max_timestamp >= timestamp);
+        late.into_iter().find_map(|batch| batch.find(decompressed, |time| time >= timestamp))
+    }
+
+    /// The first record with the largest timestamp.
+    pub(super) fn find_max_time(&self, decompressed: usize) -> Option<Found> {
+        let mut newest: Option<&Stored> = None;
+        for batch in &self.batches {
+            if newest.is_none_or(|newest| newest.max_timestamp < batch.max_timestamp) {
+                newest = Some(batch);
+            }
+        }
+        let newest = newest?;
+        newest.find(decompressed, |time| time == newest.max_timestamp)
+    }
+
+    /// A leader begins to write.
+    pub(super) fn begin_epoch(&mut self, epoch: i32) {
+        self.epochs.retain(|start| start.epoch < epoch && start.offset < self.end);
+        self.epochs.push(EpochStart { epoch, offset: self.end });
+    }
+
+    /// The epoch under which the oldest record was written, or will be.
+    pub(super) fn first_epoch(&self) -> Option<i32> {
+        self.epochs.first().map(|start| start.epoch)
+    }
+
+    /// The newest epoch up to `epoch`, and the offset at which it ended (KIP-101). Nothing for an epoch that the log does
+    /// not know yet.
+    pub(super) fn end_of_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
+        let newest = self.epochs.last()?;
+        if epoch == newest.epoch {
+            return Some((epoch, self.end));
+        }
+        let next = self.epochs.iter().position(|start| start.epoch > epoch)?;
+        let found = next.checked_sub(1).and_then(|index| self.epochs.get(index)).map_or(epoch, |s| s.epoch);
+        Some((found, self.epochs.get(next)?.offset))
+    }
+
+    /// Forgets everything from `offset` on, as an unclean election does. Whole batches only.
+    pub(super) fn truncate(&mut self, offset: i64) {
+        while self.batches.back().is_some_and(|batch| batch.last >= offset) {
+            let Some(batch) = self.batches.pop_back() else { break };
+            self.bytes -= batch.bytes.len();
+            self.end = batch.base;
+        }
+        self.end = self.end.min(offset.max(self.start));
+        self.epochs.retain(|start| start.offset < self.end || start.offset == 0);
+    }
+
+    /// Forgets everything below `offset`, as retention does. The batch that holds it stays in the log.
+    pub(super) fn delete_before(&mut self, offset: i64) {
+        self.start = offset.clamp(self.start, self.end);
+        while self.batches.front().is_some_and(|batch| batch.last < self.start) {
+            let Some(batch) = self.batches.pop_front() else { break };
+            self.bytes -= batch.bytes.len();
+        }
+    }
+}
+
+impl Stored {
+    fn find(&self, decompressed: usize, wanted: impl Fn(i64) -> bool) -> Option<Found> {
+        let batch = Batches::new(self.bytes.clone()).next()?.ok()?;
+        let mut cursor = batch.cursor(decompressed).ok()?;
+        let record = cursor.records().flatten().find(|record| wanted(record.timestamp))?;
+        Some(Found { timestamp: record.timestamp, offset: record.offset, epoch: self.epoch })
+    }
+}
+
+/// Sums until a limit is reached.
+trait TakeWhileSum {
+    fn take_while_sum(self, limit: usize) -> usize;
+}
+
+impl<I: Iterator<Item = usize>> TakeWhileSum for I {
+    fn take_while_sum(mut self, limit: usize) -> usize {
+        let mut sum = 0;
+        while sum < limit
+            && let Some(next) = self.next()
+        {
+            sum += next;
+        }
+        sum.min(limit)
+    }
+}
+
+/// Makes `time` the timestamp of all records of a batch.
+fn stamp_time(batch: &mut [u8], time: i64) {
+    // The bit lies in the lower byte of the two.
+    batch[ATTRIBUTES + 1] |= LOG_APPEND_TIME;
+    batch[MAX_TIMESTAMP..MAX_TIMESTAMP + 8].copy_from_slice(&time.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[ATTRIBUTES..]);
+    batch[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
+}

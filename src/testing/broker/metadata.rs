@@ -1,0 +1,169 @@
+//! Metadata and DescribeCluster: who is in the cluster and who leads what.
+
+use super::call::Call;
+use super::state::{State, TopicKey};
+use super::topic::{Partition, Topic, TopicConfig};
+use crate::error::{Code, Resource};
+use crate::types::TopicName;
+use crate::wire::messages::describe_cluster_response::DescribeClusterBroker;
+use crate::wire::messages::metadata_request::MetadataRequestTopic;
+use crate::wire::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use crate::wire::messages::{
+    DescribeClusterRequest, DescribeClusterResponse, MetadataRequest, MetadataResponse,
+};
+use crate::wire::str::Str;
+
+/// The first version that may ask by topic id.
+const BY_ID: i16 = 12;
+
+pub(super) fn metadata(state: &mut State, call: &Call, request: &MetadataRequest) -> MetadataResponse {
+    let all = match &request.topics {
+        None => true,
+        // Version 0 has no null.
+        Some(topics) => call.version == 0 && topics.is_empty(),
+    };
+    let topics = if all {
+        let visible = state.topics().filter(|topic| !state.is_denied(Resource::Topic, &topic.name));
+        visible.map(|topic| described(state, call, topic)).collect()
+    } else {
+        let wanted = request.topics.iter().flatten();
+        let create = request.allow_auto_topic_creation && state.settings.auto_create_topics;
+        wanted.map(|topic| one_topic(state, call, topic, create)).collect()
+    };
+    let brokers = state.live_nodes().map(|(node_id, node)| MetadataResponseBroker {
+        node_id,
+        host: node.host.clone(),
+        port: node.port,
+        rack: node.rack.clone(),
+        ..MetadataResponseBroker::default()
+    });
+    MetadataResponse {
+        brokers: brokers.collect(),
+        cluster_id: Some(state.cluster_id.clone()),
+        controller_id: state.controller(),
+        topics,
+        ..MetadataResponse::default()
+    }
+}
+
+fn one_topic(
+    state: &mut State,
+    call: &Call,
+    wanted: &MetadataRequestTopic,
+    create: bool,
+) -> MetadataResponseTopic {
+    let failed = |code: Code, name: Option<Str>| MetadataResponseTopic {
+        error_code: code.get(),
+        // Null is a name's absence from version 12 on.
+        name: name.or_else(|| (call.version < BY_ID).then(Str::default)),
+        topic_id: wanted.topic_id,
+        ..MetadataResponseTopic::default()
+    };
+    let key = match &wanted.name {
+        Some(name) => TopicKey::Name(name),
+        None => TopicKey::Id(wanted.topic_id),
+    };
+    if call.version < BY_ID && !(wanted.topic_id.is_zero() && wanted.name.is_some()) {
+        return failed(Code::INVALID_REQUEST, wanted.name.clone());
+    }
+    match state.find_topic(key) {
+        Ok(topic) if state.is_denied(Resource::Topic, &topic.name) => {
+            failed(Code::TOPIC_AUTHORIZATION_FAILED, wanted.name.clone())
+        }
+        Ok(topic) => match call.refused_topic(&topic.name) {
+            Some(code) => failed(code, Some(topic.name.clone())),
+            None => described(state, call, topic),
+        },
+        Err(code) => {
+            let Some(name) = &wanted.name else { return failed(code, None) };
+            if state.is_denied(Resource::Topic, name) {
+                return failed(Code::TOPIC_AUTHORIZATION_FAILED, Some(name.clone()));
+            }
+            if TopicName::check(name).is_err() {
+                return failed(Code::INVALID_TOPIC_EXCEPTION, Some(name.clone()));
+            }
+            if create {
+                auto_create(state, name);
+            }
+            // Also of a topic that is being created: the next request finds it.
+            failed(code, Some(name.clone()))
+        }
+    }
+}
+
+fn auto_create(state: &mut State, name: &Str) {
+    if state.check_new_topic(name).is_err() {
+        return;
+    }
+    let partitions = usize::try_from(state.settings.default_partitions).unwrap_or(1);
+    let replicas = usize::try_from(state.settings.default_replication_factor).unwrap_or(1);
+    let assignment = state.assign(partitions, replicas);
+    state.create_topic(name.clone(), assignment, TopicConfig::default());
+}
+
+fn described(state: &State, call: &Call, topic: &Topic) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter().zip(0..);
+    MetadataResponseTopic {
+        name: Some(topic.name.clone()),
+        topic_id: topic.id,
+        partitions: partitions
+            .map(|(partition, index)| {
+                let mut described = describe_partition(state, partition, index);
+                if let Some(code) = call.refused(&topic.name, index) {
+                    described.error_code = code.get();
+                }
+                described
+            })
+            .collect(),
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn describe_partition(state: &State, partition: &Partition, index: i32) -> MetadataResponsePartition {
+    let code = if partition.leader.is_some() { Code::NONE } else { Code::LEADER_NOT_AVAILABLE };
+    let offline = partition.replicas.iter().copied().filter(|node| !state.is_up(*node));
+    MetadataResponsePartition {
+        error_code: code.get(),
+        partition_index: index,
+        leader_id: partition.leader.unwrap_or(-1),
+        leader_epoch: partition.leader_epoch,
+        replica_nodes: partition.replicas.clone(),
+        isr_nodes: partition.in_sync.clone(),
+        offline_replicas: offline.collect(),
+        ..MetadataResponsePartition::default()
+    }
+}
+
+/// `EndpointType` of the protocol: brokers.
+const BROKERS: i8 = 1;
+
+pub(super) fn describe_cluster(
+    state: &State,
+    call: &Call,
+    request: &DescribeClusterRequest,
+) -> DescribeClusterResponse {
+    if call.version >= 1 && request.endpoint_type != BROKERS {
+        return DescribeClusterResponse {
+            error_code: Code::MISMATCHED_ENDPOINT_TYPE.get(),
+            error_message: Some("The request was sent to an endpoint of the wrong type.".into()),
+            ..DescribeClusterResponse::default()
+        };
+    }
+    let shown = state.nodes.iter().filter(|(_, node)| node.up || request.include_fenced_brokers);
+    let brokers = shown.map(|(&broker_id, node)| DescribeClusterBroker {
+        broker_id,
+        host: node.host.clone(),
+        port: node.port,
+        rack: node.rack.clone(),
+        is_fenced: !node.up,
+        ..DescribeClusterBroker::default()
+    });
+    DescribeClusterResponse {
+        cluster_id: state.cluster_id.clone(),
+        controller_id: state.controller(),
+        brokers: brokers.collect(),
+        ..DescribeClusterResponse::default()
+    }
+}

@@ -1,0 +1,128 @@
+//! ListOffsets and OffsetForLeaderEpoch: where a log begins and ends, in time and in epochs.
+
+use super::call::Call;
+use super::leadership::{check_epoch, check_leader};
+use super::log::Found;
+use super::state::State;
+use super::topic::Partition;
+use crate::error::{Code, Resource};
+use crate::wire::messages::list_offsets_request::ListOffsetsPartition;
+use crate::wire::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use crate::wire::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
+use crate::wire::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use crate::wire::messages::{
+    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+};
+use crate::wire::str::Str;
+
+/// What stands for a place where a timestamp is expected, and the first version that knows it.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: (i64, i16) = (-3, 7);
+const EARLIEST_LOCAL: (i64, i16) = (-4, 8);
+const LATEST_TIERED: (i64, i16) = (-5, 9);
+const EARLIEST_PENDING_UPLOAD: (i64, i16) = (-6, 11);
+
+/// The first version of ListOffsets that carries leader epochs.
+const WITH_EPOCH: i16 = 4;
+
+/// No such offset.
+const NONE: Found = Found { timestamp: -1, offset: -1, epoch: -1 };
+
+pub(super) fn list(state: &State, call: &Call, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|wanted| {
+            let found = list_one(state, call, &topic.name, wanted);
+            let (code, found) = found.map_or_else(|code| (code, NONE), |found| (Code::NONE, found));
+            ListOffsetsPartitionResponse {
+                partition_index: wanted.partition_index,
+                error_code: code.get(),
+                timestamp: found.timestamp,
+                offset: found.offset,
+                leader_epoch: if call.version >= WITH_EPOCH { found.epoch } else { -1 },
+                ..ListOffsetsPartitionResponse::default()
+            }
+        });
+        ListOffsetsTopicResponse {
+            name: topic.name.clone(),
+            partitions: partitions.collect(),
+            ..ListOffsetsTopicResponse::default()
+        }
+    });
+    ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }
+}
+
+fn list_one(state: &State, call: &Call, topic: &Str, wanted: &ListOffsetsPartition) -> Result<Found, Code> {
+    let partition = find(state, call, topic, wanted.partition_index)?;
+    check_leader(partition, call.node)?;
+    check_epoch(partition, wanted.current_leader_epoch)?;
+    let log = &partition.log;
+    let knows = |(_, since): (i64, i16)| call.version >= since;
+    let decompressed = state.limits.decompressed_batch_bytes;
+    match wanted.timestamp {
+        LATEST => Ok(Found { timestamp: -1, offset: log.end(), epoch: partition.leader_epoch }),
+        EARLIEST => Ok(earliest(partition)),
+        time if time == EARLIEST_LOCAL.0 && knows(EARLIEST_LOCAL) => Ok(earliest(partition)),
+        time if time == MAX_TIMESTAMP.0 && knows(MAX_TIMESTAMP) => {
+            Ok(log.find_max_time(decompressed).unwrap_or(NONE))
+        }
+        // Nothing is tiered.
+        time if time == LATEST_TIERED.0 && knows(LATEST_TIERED) => Ok(NONE),
+        time if time == EARLIEST_PENDING_UPLOAD.0 && knows(EARLIEST_PENDING_UPLOAD) => Ok(NONE),
+        time if time < 0 => Err(Code::UNSUPPORTED_VERSION),
+        time => Ok(log.find_time(time, decompressed).unwrap_or(NONE)),
+    }
+}
+
+fn earliest(partition: &Partition) -> Found {
+    let epoch = partition.log.first_epoch().unwrap_or(-1);
+    Found { timestamp: -1, offset: partition.log.start(), epoch }
+}
+
+fn find<'a>(state: &'a State, call: &Call, topic: &Str, partition: i32) -> Result<&'a Partition, Code> {
+    if state.is_denied(Resource::Topic, topic) {
+        return Err(Code::TOPIC_AUTHORIZATION_FAILED);
+    }
+    if let Some(code) = call.refused(topic, partition) {
+        return Err(code);
+    }
+    let topic = state.topic(topic).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    topic.partition(partition).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+pub(super) fn for_leader_epoch(
+    state: &State,
+    call: &Call,
+    request: &OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let topics = request.topics.iter().map(|topic| OffsetForLeaderTopicResult {
+        topic: topic.topic.clone(),
+        partitions: topic.partitions.iter().map(|p| end_of_epoch(state, call, &topic.topic, p)).collect(),
+        ..OffsetForLeaderTopicResult::default()
+    });
+    OffsetForLeaderEpochResponse { topics: topics.collect(), ..OffsetForLeaderEpochResponse::default() }
+}
+
+fn end_of_epoch(
+    state: &State,
+    call: &Call,
+    topic: &Str,
+    wanted: &OffsetForLeaderPartition,
+) -> EpochEndOffset {
+    let found = find(state, call, topic, wanted.partition).and_then(|partition| {
+        check_leader(partition, call.node)?;
+        check_epoch(partition, wanted.current_leader_epoch)?;
+        Ok(partition.log.end_of_epoch(wanted.leader_epoch).unwrap_or((-1, -1)))
+    });
+    let (code, (leader_epoch, end_offset)) = match found {
+        Ok(end) => (Code::NONE, end),
+        Err(code) => (code, (-1, -1)),
+    };
+    EpochEndOffset {
+        error_code: code.get(),
+        partition: wanted.partition,
+        leader_epoch,
+        end_offset,
+        ..EpochEndOffset::default()
+    }
+}

@@ -1,0 +1,223 @@
+//! Produce: batches are checked, deduplicated and appended.
+
+use std::collections::BTreeSet;
+
+use super::call::{Call, Handled};
+use super::producers::Verdict;
+use super::state::{State, TopicKey};
+use super::validate::{Rejection, Rules, check};
+use crate::error::{Code, Resource};
+use crate::wire::batch::TimestampType;
+use crate::wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use crate::wire::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use crate::wire::messages::{ProduceRequest, ProduceResponse};
+use crate::wire::str::Str;
+
+/// The first version that names topics by id.
+const BY_ID: i16 = 13;
+/// The first version that names the leader to go to instead (KIP-951).
+const LEADER_HINTS: i16 = 10;
+
+/// A batch that was written, now or before.
+struct Written {
+    base_offset: i64,
+    append_time: i64,
+    log_start: i64,
+}
+
+pub(super) fn handle(state: &mut State, call: &Call, request: &ProduceRequest) -> Handled {
+    if request.transactional_id.is_some() {
+        // There are no transactions here yet.
+        return answer(state, call, request, |_, _, _| Err(Code::INVALID_REQUEST.into()));
+    }
+    if !matches!(request.acks, -1..=1) {
+        return answer(state, call, request, |_, _, _| Err(Code::INVALID_REQUIRED_ACKS.into()));
+    }
+    answer(state, call, request, |state, topic, data| {
+        produce_one(state, call, topic_key(call.version, topic), data, request.acks)
+    })
+}
+
+fn topic_key(version: i16, topic: &TopicProduceData) -> TopicKey<'_> {
+    if version >= BY_ID { TopicKey::Id(topic.topic_id) } else { TopicKey::Name(&topic.name) }
+}
+
+/// Runs `write` for each partition and makes an answer of what it says.
+fn answer(
+    state: &mut State,
+    call: &Call,
+    request: &ProduceRequest,
+    mut write: impl FnMut(&mut State, &TopicProduceData, &PartitionProduceData) -> Result<Written, Rejection>,
+) -> Handled {
+    let mut failed = false;
+    let mut response = ProduceResponse::default();
+    for topic in &request.topic_data {
+        let mut answers = Vec::with_capacity(topic.partition_data.len());
+        for data in &topic.partition_data {
+            let outcome = write(state, topic, data);
+            failed |= outcome.is_err();
+            let mut answer = partition_response(data.index, outcome);
+            if answer.error_code == Code::NOT_LEADER_OR_FOLLOWER.get() && call.version >= LEADER_HINTS {
+                answer.current_leader = current_leader(state, topic_key(call.version, topic), data.index);
+            }
+            answers.push(answer);
+        }
+        response.responses.push(TopicProduceResponse {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id,
+            partition_responses: answers,
+            ..TopicProduceResponse::default()
+        });
+    }
+    match (request.acks, failed) {
+        // Without an answer, a closed connection is the only way to tell.
+        (0, true) => Handled::Close,
+        (0, false) => Handled::Silent,
+        _ => {
+            response.node_endpoints = endpoints(state, &response);
+            response.into()
+        }
+    }
+}
+
+fn produce_one(
+    state: &mut State,
+    call: &Call,
+    key: TopicKey<'_>,
+    data: &PartitionProduceData,
+    acks: i16,
+) -> Result<Written, Rejection> {
+    let (name, rules) = match (state.find_topic(key), key) {
+        (Ok(topic), _) if state.is_denied(Resource::Topic, &topic.name) => {
+            return Err(Code::TOPIC_AUTHORIZATION_FAILED.into());
+        }
+        (Err(_), TopicKey::Name(name)) if state.is_denied(Resource::Topic, name) => {
+            return Err(Code::TOPIC_AUTHORIZATION_FAILED.into());
+        }
+        (Err(code), _) => return Err(code.into()),
+        (Ok(topic), _) => {
+            let max_bytes = topic.config.max_message_bytes.unwrap_or(state.settings.message_max_bytes);
+            let rules = Rules {
+                version: call.version,
+                max_bytes: usize::try_from(max_bytes).unwrap_or(0),
+                decompressed_bytes: state.limits.decompressed_batch_bytes,
+                timestamps: topic.config.timestamps(),
+                needs_keys: topic.config.compacted,
+                unix_ms: call.now.unix_ms,
+            };
+            (topic.name.clone(), rules)
+        }
+    };
+    if let Some(code) = call.refused(&name, data.index) {
+        return Err(code.into());
+    }
+    check_partition(state, call, &name, data.index, acks)?;
+    append(state, &name, data, &rules)
+}
+
+/// Whether the node may write to the partition.
+fn check_partition(state: &State, call: &Call, name: &Str, index: i32, acks: i16) -> Result<(), Code> {
+    let topic = state.topic(name).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = topic.partition(index).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if partition.leader != Some(call.node) {
+        return Err(Code::NOT_LEADER_OR_FOLLOWER);
+    }
+    let needed = topic.config.min_insync_replicas.unwrap_or(state.settings.min_insync_replicas);
+    if acks == -1 && partition.in_sync.len() < usize::try_from(needed).unwrap_or(0) {
+        return Err(Code::NOT_ENOUGH_REPLICAS);
+    }
+    Ok(())
+}
+
+fn append(
+    state: &mut State,
+    name: &Str,
+    data: &PartitionProduceData,
+    rules: &Rules,
+) -> Result<Written, Rejection> {
+    let batch = check(data.records.as_ref(), rules)?;
+    let header = *batch.header();
+    let unknown = Code::UNKNOWN_TOPIC_OR_PARTITION;
+    let partition = state.topic(name).and_then(|topic| topic.partition(data.index)).ok_or(unknown)?;
+    let log_start = partition.log.start();
+    if header.producer_id >= 0 {
+        match partition.producers.judge(&header) {
+            Verdict::Append => {}
+            Verdict::Duplicate { base_offset, append_time } => {
+                return Ok(Written { base_offset, append_time, log_start });
+            }
+            Verdict::Refuse(code) => return Err(code.into()),
+        }
+    }
+    if !state.reserve_log(batch.bytes().len()) {
+        let limit = state.limits.log_bytes;
+        let message = format!("the logs of the embedded cluster hold their limit of {limit} bytes");
+        return Err(Rejection::new(Code::KAFKA_STORAGE_ERROR, message));
+    }
+    let producers = state.limits.producers_per_partition;
+    let partition = state.topic_mut(name).and_then(|topic| topic.partition_mut(data.index)).ok_or(unknown)?;
+    let log_append = rules.timestamps == TimestampType::LogAppend;
+    let time = log_append.then_some(rules.unix_ms);
+    let append_time = time.unwrap_or(-1);
+    let base_offset = partition.log.append(&batch, partition.leader_epoch, time);
+    if header.producer_id >= 0 {
+        partition.producers.appended(&header, base_offset, append_time, producers);
+    }
+    state.changes += 1;
+    Ok(Written { base_offset, append_time, log_start })
+}
+
+fn partition_response(index: i32, outcome: Result<Written, Rejection>) -> PartitionProduceResponse {
+    match outcome {
+        Ok(written) => PartitionProduceResponse {
+            index,
+            base_offset: written.base_offset,
+            log_append_time_ms: written.append_time,
+            log_start_offset: written.log_start,
+            ..PartitionProduceResponse::default()
+        },
+        Err(rejection) => PartitionProduceResponse {
+            index,
+            error_code: rejection.code.get(),
+            base_offset: -1,
+            error_message: rejection.message.map(Str::from),
+            record_errors: rejection.records.into_iter().map(record_error).collect(),
+            ..PartitionProduceResponse::default()
+        },
+    }
+}
+
+fn record_error((batch_index, message): (i32, String)) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage {
+        batch_index,
+        batch_index_error_message: Some(message.into()),
+        ..BatchIndexAndErrorMessage::default()
+    }
+}
+
+/// The leader to go to instead.
+fn current_leader(state: &State, topic: TopicKey<'_>, index: i32) -> LeaderIdAndEpoch {
+    let partition = state.find_topic(topic).ok().and_then(|topic| topic.partition(index));
+    partition.map_or_else(LeaderIdAndEpoch::default, |partition| LeaderIdAndEpoch {
+        leader_id: partition.leader.unwrap_or(-1),
+        leader_epoch: partition.leader_epoch,
+        ..LeaderIdAndEpoch::default()
+    })
+}
+
+/// The addresses of the leaders that the answer names.
+fn endpoints(state: &State, response: &ProduceResponse) -> Vec<NodeEndpoint> {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let leaders: BTreeSet<i32> = partitions.map(|partition| partition.current_leader.leader_id).collect();
+    let known = leaders.iter().filter_map(|id| Some((*id, state.nodes.get(id)?)));
+    let endpoints = known.map(|(node_id, node)| NodeEndpoint {
+        node_id,
+        host: node.host.clone(),
+        port: node.port,
+        rack: node.rack.clone(),
+        ..NodeEndpoint::default()
+    });
+    endpoints.collect()
+}

@@ -1,0 +1,243 @@
+//! What all nodes of the cluster share: every API's handler works on this.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::topic::{Partition, Topic, TopicConfig};
+use crate::engine::backoff::Random;
+use crate::error::{Code, Resource};
+use crate::testing::settings::{Limits, Settings};
+use crate::types::TopicName;
+use crate::wire::str::Str;
+use crate::wire::uuid::Uuid;
+
+/// The cluster.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) settings: Settings,
+    pub(super) limits: Limits,
+    pub(super) cluster_id: Str,
+    pub(super) nodes: BTreeMap<i32, Node>,
+    topics: BTreeMap<Str, Topic>,
+    names: BTreeMap<Uuid, Str>,
+    denied: BTreeSet<(u8, Str)>,
+    next_producer_id: i64,
+    pub(super) random: Random,
+    /// Moves on whenever a fetch that waits may find something new.
+    pub(super) changes: u64,
+    log_bytes: usize,
+}
+
+/// One broker.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) host: Str,
+    pub(super) port: i32,
+    pub(super) rack: Option<Str>,
+    pub(super) up: bool,
+}
+
+/// How a request names a topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TopicKey<'a> {
+    Id(Uuid),
+    Name(&'a Str),
+}
+
+impl State {
+    pub(super) fn new(settings: Settings, limits: Limits, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let cluster_id = uuid(&mut random).to_string().into();
+        Self {
+            settings,
+            limits,
+            cluster_id,
+            nodes: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            names: BTreeMap::new(),
+            denied: BTreeSet::new(),
+            next_producer_id: 0,
+            random,
+            changes: 0,
+            log_bytes: 0,
+        }
+    }
+
+    // Nodes.
+
+    pub(super) fn is_up(&self, node: i32) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.up)
+    }
+
+    pub(super) fn live_nodes(&self) -> impl Iterator<Item = (i32, &Node)> {
+        self.nodes.iter().filter(|(_, node)| node.up).map(|(id, node)| (*id, node))
+    }
+
+    /// The node that says it is the controller; in KRaft any broker may, since it forwards.
+    pub(super) fn controller(&self) -> i32 {
+        self.live_nodes().next().map_or(-1, |(id, _)| id)
+    }
+
+    /// The node that coordinates the group or transaction `key`: its offsets partition's leader.
+    pub(super) fn coordinator(&self, key: &str) -> Option<i32> {
+        let ids: Vec<i32> = self.nodes.keys().copied().collect();
+        let hash =
+            usize::try_from(u32::from_ne_bytes(java_hash(key).to_ne_bytes()) & 0x7fff_ffff).unwrap_or(0);
+        let first = (hash % OFFSETS_PARTITIONS) % ids.len().max(1);
+        let (before, after) = ids.split_at(first.min(ids.len()));
+        after.iter().chain(before).copied().find(|id| self.is_up(*id))
+    }
+
+    /// A node came or went.
+    pub(super) fn set_up(&mut self, id: i32, up: bool) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.up = up;
+        let nodes = &self.nodes;
+        for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
+            partition.nodes_changed(|id| nodes.get(&id).is_some_and(|node| node.up));
+        }
+        self.changes += 1;
+    }
+
+    // Topics.
+
+    pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+
+    pub(super) fn topics_mut(&mut self) -> impl Iterator<Item = &mut Topic> {
+        self.topics.values_mut()
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+
+    pub(super) fn topic_mut(&mut self, name: &str) -> Option<&mut Topic> {
+        self.topics.get_mut(name)
+    }
+
+    pub(super) fn topic_by_id(&self, id: Uuid) -> Option<&Topic> {
+        self.topics.get(self.names.get(&id)?)
+    }
+
+    /// The topic, or the code for one that is not there.
+    pub(super) fn find_topic(&self, key: TopicKey<'_>) -> Result<&Topic, Code> {
+        match key {
+            TopicKey::Id(id) => self.topic_by_id(id).ok_or(Code::UNKNOWN_TOPIC_ID),
+            TopicKey::Name(name) => self.topic(name).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION),
+        }
+    }
+
+    /// Whether a new topic may have the name.
+    pub(super) fn check_new_topic(&self, name: &Str) -> Result<(), (Code, String)> {
+        if let Err(error) = TopicName::check(name) {
+            return Err((Code::INVALID_TOPIC_EXCEPTION, error.to_string()));
+        }
+        if self.topics.contains_key(name) {
+            return Err((Code::TOPIC_ALREADY_EXISTS, format!("Topic '{name}' already exists.")));
+        }
+        if self.topics.len() >= self.limits.topics {
+            let limit = self.limits.topics;
+            return Err((Code::POLICY_VIOLATION, format!("the cluster holds its limit of {limit} topics")));
+        }
+        Ok(())
+    }
+
+    /// Which nodes shall hold the partitions of a new topic: leaders go round the live nodes.
+    pub(super) fn assign(&mut self, partitions: usize, replicas: usize) -> Vec<Vec<i32>> {
+        let alive: Vec<i32> = self.live_nodes().map(|(id, _)| id).collect();
+        let count = u64::try_from(alive.len()).unwrap_or(0);
+        let first = usize::try_from(self.random.below(count)).unwrap_or(0);
+        let place =
+            |at: usize| alive.iter().copied().cycle().skip(first + at).take(replicas.min(alive.len()));
+        (0..partitions).map(|partition| place(partition).collect()).collect()
+    }
+
+    /// Creates a topic that has been checked, and returns its id.
+    pub(super) fn create_topic(&mut self, name: Str, assignment: Vec<Vec<i32>>, config: TopicConfig) -> Uuid {
+        let id = uuid(&mut self.random);
+        let nodes = &self.nodes;
+        let is_up = |id: i32| nodes.get(&id).is_some_and(|node| node.up);
+        let partitions = assignment.into_iter().map(|replicas| Partition::new(replicas, is_up)).collect();
+        self.names.insert(id, name.clone());
+        self.topics.insert(name.clone(), Topic { id, name, config, partitions });
+        self.changes += 1;
+        id
+    }
+
+    /// Deletes a topic with its records.
+    pub(super) fn delete_topic(&mut self, name: &str) -> Option<Topic> {
+        let topic = self.topics.remove(name)?;
+        self.names.remove(&topic.id);
+        let bytes: usize = topic.partitions.iter().map(|partition| partition.log.bytes()).sum();
+        self.log_bytes = self.log_bytes.saturating_sub(bytes);
+        self.changes += 1;
+        Some(topic)
+    }
+
+    /// Takes room for `bytes` in the logs, if there is any.
+    pub(super) fn reserve_log(&mut self, bytes: usize) -> bool {
+        let fits = self.log_bytes.saturating_add(bytes) <= self.limits.log_bytes;
+        if fits {
+            self.log_bytes += bytes;
+        }
+        fits
+    }
+
+    /// Gives back room in the logs.
+    pub(super) fn release_log(&mut self, bytes: usize) {
+        self.log_bytes = self.log_bytes.saturating_sub(bytes);
+    }
+
+    // Permissions and ids.
+
+    pub(super) fn deny(&mut self, resource: Resource, name: Str) {
+        self.denied.insert((order(resource), name));
+    }
+
+    pub(super) fn allow(&mut self, resource: Resource, name: &Str) {
+        self.denied.remove(&(order(resource), name.clone()));
+    }
+
+    pub(super) fn is_denied(&self, resource: Resource, name: &Str) -> bool {
+        !self.denied.is_empty() && self.denied.contains(&(order(resource), name.clone()))
+    }
+
+    pub(super) fn next_producer_id(&mut self) -> i64 {
+        self.next_producer_id += 1;
+        self.next_producer_id - 1
+    }
+
+    /// A fresh id.
+    pub(super) fn uuid(&mut self) -> Uuid {
+        uuid(&mut self.random)
+    }
+}
+
+/// Kafka's `offsets.topic.num.partitions`.
+const OFFSETS_PARTITIONS: usize = 50;
+
+/// `String.hashCode` of Java, by which Kafka finds a group's partition of `__consumer_offsets`.
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+}
+
+fn order(resource: Resource) -> u8 {
+    match resource {
+        Resource::Topic => 0,
+        Resource::Group => 1,
+        Resource::Cluster => 2,
+        Resource::TransactionalId => 3,
+    }
+}
+
+fn uuid(random: &mut Random) -> Uuid {
+    let mut bytes = [0; 16];
+    for half in bytes.chunks_exact_mut(8) {
+        half.copy_from_slice(&random.next_u64().to_be_bytes());
+    }
+    // The version and variant bits of a random UUID; they also keep it from being zero.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Uuid::from_bytes(bytes)
+}

@@ -1,0 +1,181 @@
+//! Which requests a broker takes, in which versions, and what it does with all others.
+
+use bytes::BytesMut;
+
+use super::*;
+use crate::error::Code;
+use crate::wire::messages::create_topics_request::CreatableTopic;
+use crate::wire::messages::delete_topics_request::DeleteTopicState;
+use crate::wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use crate::wire::messages::metadata_request::MetadataRequestTopic;
+use crate::wire::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use crate::wire::messages::*;
+
+/// The header of a request, and no body.
+fn header(key: i16, version: i16) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.extend_from_slice(&key.to_be_bytes());
+    frame.extend_from_slice(&version.to_be_bytes());
+    frame.extend_from_slice(&9_i32.to_be_bytes());
+    frame.extend_from_slice(&[0; 64]);
+    frame.freeze()
+}
+
+#[test]
+fn an_api_or_version_that_is_not_known_closes_the_connection_without_a_byte() {
+    let mut world = World::new(1);
+    for (key, version) in [(300, 0), (-1, 0), (0, 0), (0, 2), (0, 14), (1, 3), (3, 99), (3, -1), (68, 1)] {
+        let connection = world.connect(1);
+        world.send_bytes(connection, header(key, version));
+        assert!(world.is_closed(connection), "{key} in version {version}");
+        assert!(world.answer::<MetadataResponse>(connection).is_none());
+    }
+}
+
+#[test]
+fn an_unknown_version_of_api_versions_is_answered_in_version_zero_with_the_known_ones() {
+    let mut world = World::new(1);
+    let connection = world.connect(1);
+    world.asked.entry(connection).or_default().push_back((ApiKey::ApiVersions, 0));
+    world.send_bytes(connection, header(18, 99));
+    let response: ApiVersionsResponse = world.answer(connection).unwrap();
+    assert_eq!(Code::new(response.error_code), Code::UNSUPPORTED_VERSION);
+    let keys: Vec<_> =
+        response.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
+    assert_eq!(keys, [(18, 0, 5)]);
+    // The connection lives on.
+    world.send(connection, 2, ApiVersionsRequest::default());
+    let response: ApiVersionsResponse = world.answer(connection).unwrap();
+    assert_eq!(response.error_code, 0);
+}
+
+fn api_versions(name: &str) -> ApiVersionsRequest {
+    ApiVersionsRequest {
+        client_software_name: name.into(),
+        client_software_version: "1.0-a".into(),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn produce_is_advertised_from_zero_and_features_with_level_zero_from_version_four() {
+    let mut world = World::new(1);
+    for version in 0..=5 {
+        let response: ApiVersionsResponse = world.ask(1, version, api_versions("milena"));
+        assert_eq!(response.error_code, 0, "{version}");
+        let produce = response.api_keys.iter().find(|api| api.api_key == 0).unwrap();
+        assert_eq!((produce.min_version, produce.max_version), (0, 13));
+        assert!(response.api_keys.iter().all(|api| !matches!(api.api_key, 71 | 72)));
+        let supported: Vec<&str> =
+            response.supported_features.iter().map(|feature| feature.name.as_str()).collect();
+        match version {
+            0..=2 => assert!(supported.is_empty() && response.finalized_features.is_empty()),
+            3 => assert_eq!(supported, ["metadata.version"]),
+            _ => assert_eq!(supported.len(), 7),
+        }
+    }
+}
+
+#[test]
+fn the_clients_software_must_have_a_proper_name() {
+    let mut world = World::new(1);
+    for (name, code) in [
+        ("milena", Code::NONE),
+        ("a", Code::NONE),
+        ("", Code::INVALID_REQUEST),
+        ("mi lena", Code::INVALID_REQUEST),
+        ("-milena", Code::INVALID_REQUEST),
+        ("milena.", Code::INVALID_REQUEST),
+    ] {
+        let response: ApiVersionsResponse = world.ask(1, 3, api_versions(name));
+        assert_eq!(Code::new(response.error_code), code, "{name:?}");
+    }
+    let response: ApiVersionsResponse = world.ask(1, 2, api_versions(""));
+    assert_eq!(response.error_code, 0);
+}
+
+#[test]
+fn a_client_at_the_wrong_broker_is_told_so() {
+    let mut world = World::new(2);
+    let cluster = world.broker.cluster_id().clone();
+    let mut code = |cluster_id: Option<&Str>, node_id| {
+        let request =
+            ApiVersionsRequest { cluster_id: cluster_id.cloned(), node_id, ..api_versions("milena") };
+        let response: ApiVersionsResponse = world.ask(1, 5, request);
+        assert_eq!(response.error_code == 0, !response.api_keys.is_empty());
+        Code::new(response.error_code)
+    };
+    assert_eq!(code(None, -1), Code::NONE);
+    assert_eq!(code(Some(&cluster), 1), Code::NONE);
+    assert_eq!(code(Some(&cluster), 2), Code::REBOOTSTRAP_REQUIRED);
+    assert_eq!(code(Some(&"another".into()), 1), Code::REBOOTSTRAP_REQUIRED);
+    assert_eq!(code(Some(&cluster), -1), Code::INVALID_REQUEST);
+    assert_eq!(code(None, 1), Code::INVALID_REQUEST);
+}
+
+/// A request of each API that makes the broker fill what it can.
+fn sample(world: &World, key: ApiKey, version: i16) -> Option<Request> {
+    Some(match key {
+        ApiKey::ApiVersions => api_versions("milena").into(),
+        ApiKey::CreateTopics => {
+            let name = format!("created-{version}").into();
+            let topic = |name| CreatableTopic {
+                name,
+                num_partitions: 1,
+                replication_factor: 1,
+                ..Default::default()
+            };
+            CreateTopicsRequest { topics: vec![topic(name), topic("t".into())], ..Default::default() }.into()
+        }
+        ApiKey::DeleteTopics if version < 6 => {
+            DeleteTopicsRequest { topic_names: vec!["nowhere".into()], ..Default::default() }.into()
+        }
+        ApiKey::DeleteTopics => {
+            let topic = DeleteTopicState { name: Some("nowhere".into()), ..Default::default() };
+            DeleteTopicsRequest { topics: vec![topic], ..Default::default() }.into()
+        }
+        ApiKey::DescribeCluster => DescribeClusterRequest::default().into(),
+        ApiKey::Fetch => fetch_request(world, "t", 0, 0).into(),
+        ApiKey::InitProducerId => InitProducerIdRequest::default().into(),
+        ApiKey::ListOffsets => {
+            let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
+            let topic =
+                ListOffsetsTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+            ListOffsetsRequest { topics: vec![topic], ..Default::default() }.into()
+        }
+        ApiKey::Metadata => {
+            let named = |name: &str| MetadataRequestTopic { name: Some(name.into()), ..Default::default() };
+            MetadataRequest { topics: Some(vec![named("t"), named("no")]), ..Default::default() }.into()
+        }
+        ApiKey::OffsetForLeaderEpoch => {
+            let partition = OffsetForLeaderPartition { leader_epoch: 0, ..Default::default() };
+            let topic =
+                OffsetForLeaderTopic { topic: "t".into(), partitions: vec![partition], ..Default::default() };
+            OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() }.into()
+        }
+        ApiKey::Produce => produce_request(world, "t", 0, Bytes::from_static(b"bad"), -1).into(),
+        _ => return None,
+    })
+}
+
+#[test]
+fn every_advertised_version_is_answered() {
+    let mut world = World::new(2);
+    world.topic("t", 1, &[]);
+    world.broker.move_leader(world.now, "t", 0, NodeId(1));
+    world.produce(0, batch(&["value"]));
+    for &(key, min, max) in super::super::versions::ADVERTISED {
+        let lowest = min.max(key.supported().min);
+        assert!(max <= key.supported().max, "{key}");
+        // Node 2 leads nothing, so that the answers hold errors and hints.
+        for (version, node) in (lowest..=max).flat_map(|version| [(version, 1), (version, 2)]) {
+            let request = sample(&world, key, version).unwrap_or_else(|| panic!("no sample of {key}"));
+            let connection = world.connect(node);
+            world.send(connection, version, request);
+            assert!(!world.is_closed(connection), "{key} in version {version}");
+            assert!(world.answers.remove(&connection).is_some(), "{key} in version {version}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a cluster's brokers are set to, and what the embedded cluster limits itself to.
+
+use std::time::Duration;
+
+/// Settings of the brokers of an embedded cluster. The defaults are those of a Kafka 4.4 broker, but for
+/// [`group_initial_rebalance_delay`](Self::group_initial_rebalance_delay), which would only make tests wait, and
+/// [`auto_create_topics`](Self::auto_create_topics), which hides misspelt names.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Whether a metadata request may create a topic (`auto.create.topics.enable`). Default: no.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic that is created without saying how many (`num.partitions`). Default: 1.
+    pub default_partitions: i32,
+    /// Replicas of a topic that is created without saying how many (`default.replication.factor`), at most as many
+    /// as there are nodes. Default: 3.
+    pub default_replication_factor: i16,
+    /// How many replicas must be alive for a write with `acks=all` (`min.insync.replicas`). Default: 1.
+    pub min_insync_replicas: i16,
+    /// The largest record batch in bytes (`message.max.bytes`). Default: 1,048,588.
+    pub message_max_bytes: i32,
+    /// The most that one fetch answers, in bytes (`fetch.max.bytes`). Default: 55 MiB.
+    pub fetch_max_bytes: i32,
+    /// How long a group that was empty waits for more members before its first generation
+    /// (`group.initial.rebalance.delay.ms`). Default: none; Kafka's is 3 s.
+    pub group_initial_rebalance_delay: Duration,
+    /// The shortest session timeout of a group member (`group.min.session.timeout.ms`). Default: 6 s.
+    pub group_min_session_timeout: Duration,
+    /// The longest session timeout of a group member (`group.max.session.timeout.ms`). Default: 30 min.
+    pub group_max_session_timeout: Duration,
+    /// The most members of a group (`group.max.size`). Default: 1,000; Kafka's is not bounded.
+    pub group_max_size: usize,
+    /// The longest text beside a committed offset, in bytes (`offset.metadata.max.bytes`). Default: 4,096.
+    pub offset_metadata_max_bytes: usize,
+    /// The most fetch sessions of one node (`max.incremental.fetch.session.cache.slots`). Default: 1,000.
+    pub fetch_sessions: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            auto_create_topics: false,
+            default_partitions: 1,
+            default_replication_factor: 3,
+            min_insync_replicas: 1,
+            message_max_bytes: 1_048_588,
+            fetch_max_bytes: 55 * 1024 * 1024,
+            group_initial_rebalance_delay: Duration::ZERO,
+            group_min_session_timeout: Duration::from_secs(6),
+            group_max_session_timeout: Duration::from_secs(30 * 60),
+            group_max_size: 1_000,
+            offset_metadata_max_bytes: 4_096,
+            fetch_sessions: 1_000,
+        }
+    }
+}
+
+/// What an embedded cluster holds at most, so that a client gone wild ends in an error and not in the machine's memory.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections to all nodes; one more is closed at once. Default: 10,000.
+    pub connections: usize,
+    /// Requests of one connection that wait behind the one being answered; one more closes it. Default: 1,024.
+    pub queued_requests: usize,
+    /// The largest request in bytes (`socket.request.max.bytes`); a larger one closes the connection. Default: 100 MiB.
+    pub frame_bytes: usize,
+    /// Topics; creating one more fails with `POLICY_VIOLATION`. Default: 10,000.
+    pub topics: usize,
+    /// Partitions of one topic; more fail with `INVALID_PARTITIONS`. Default: 10,000.
+    pub partitions_per_topic: usize,
+    /// Bytes in all logs together; a write beyond fails with `KAFKA_STORAGE_ERROR`. Default: 2 GiB.
+    pub log_bytes: usize,
+    /// What a compressed batch may grow to when it is checked, in bytes. Default: 128 MiB.
+    pub decompressed_batch_bytes: usize,
+    /// Producers whose sequences one partition remembers; the one that was silent longest is forgotten. Default: 10,000.
+    pub producers_per_partition: usize,
+    /// Groups; joining one more fails with `GROUP_MAX_SIZE_REACHED`. Default: 10,000.
+    pub groups: usize,
+    /// Offsets that one group has committed; committing for more partitions fails with `POLICY_VIOLATION`.
+    /// Default: 100,000.
+    pub offsets_per_group: usize,
+    /// Requests that the journal remembers; the oldest is forgotten. Default: 100,000.
+    pub journal_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            queued_requests: 1_024,
+            frame_bytes: 100 * 1024 * 1024,
+            topics: 10_000,
+            partitions_per_topic: 10_000,
+            log_bytes: 2 * 1024 * 1024 * 1024 - 1,
+            decompressed_batch_bytes: 128 * 1024 * 1024,
+            producers_per_partition: 10_000,
+            groups: 10_000,
+            offsets_per_group: 100_000,
+            journal_entries: 100_000,
+        }
+    }
+}

@@ -6,11 +6,14 @@
 
 #![allow(dead_code, reason = "the drivers that call this come next")]
 
+pub(crate) mod assign;
 pub(crate) mod backoff;
 pub(crate) mod catalog;
+pub(crate) mod commit;
 pub(crate) mod conn;
 pub(crate) mod coordinator;
 pub(crate) mod fetch;
+pub(crate) mod group;
 pub(crate) mod machine;
 pub(crate) mod partition;
 pub(crate) mod position;

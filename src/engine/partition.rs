@@ -1,9 +1,9 @@
-//! What the consumer's machines say to each other about a partition.
+//! What the consumer's machines say to each other about a partition and about the member that owns it.
 
 use crate::{
     error::Code,
     types::{NodeId, TopicPartition},
-    wire::uuid::Uuid,
+    wire::{str::Str, uuid::Uuid},
 };
 
 /// Names one stay of a partition with a consumer at one position: assigning, seeking and resetting each make a new one.
@@ -51,4 +51,12 @@ pub(crate) fn subject(code: Code, partition: &TopicPartition) -> String {
     } else {
         partition.to_string()
     }
+}
+
+/// Who commits: the member and its generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) member_id: Str,
+    pub(crate) instance_id: Option<Str>,
+    pub(crate) generation: i32,
 }

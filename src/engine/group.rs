@@ -1,0 +1,600 @@
+//! Membership in a group under the classic protocol: join, synchronise, heartbeat, rebalance, leave.
+//!
+//! ```text
+//! Out --coordinator--> Joining --answer--> (leader: Planning -->) Syncing --assignment--> Stable
+//!  ^                     ^                                                               |
+//!  |                     +----- revoked ----- Revoking <------ rebalance in progress ----+
+//!  +------ leave, close ----------------------------------------------------------------- +
+//! ```
+//! It is eager: before a member joins again it has given up everything. Heartbeats go on while it does.
+
+mod settings;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    engine::{
+        assign::{self, Member},
+        backoff::Random,
+        catalog::snapshot::Snapshot,
+        machine::{Call, Failure, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after},
+        partition::Identity,
+    },
+    error::{Code, Disposition, Error, ErrorKind},
+    types::{NodeId, TopicName, TopicPartition},
+    wire::{
+        calls::{Request, Response},
+        messages::{
+            HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
+            SyncGroupResponse, join_group_request::JoinGroupRequestProtocol,
+            leave_group_request::MemberIdentity, sync_group_request::SyncGroupRequestAssignment,
+        },
+        str::Str,
+    },
+};
+
+pub(crate) use settings::GroupSettings;
+
+/// The protocol type of consumers' groups.
+const CONSUMER: &str = "consumer";
+/// The name of the range assignor.
+const RANGE: &str = "range";
+
+/// What the group tells the rest of the consumer.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// These partitions are owned from now on. May be none.
+    Assigned(Vec<TopicPartition>),
+    /// These must be given up: stop reading them, let the user finish, commit, then say [`Group::revoked`].
+    Revoke(Vec<TopicPartition>),
+    /// These are owned by somebody else already: nothing of them may be committed.
+    Lost(Vec<TopicPartition>),
+    /// The node is not the coordinator, or cannot be reached.
+    CoordinatorLost(NodeId),
+    /// As leader it must know the partitions of these topics.
+    Want(BTreeSet<TopicName>),
+    /// The coordinator refuses for a reason that asking again does not change. It is asked again all the same, slowly.
+    Refused(Error),
+    /// The member can never be one again.
+    Fatal(Error),
+    /// The group was left, as was asked.
+    Left,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Group {
+    settings: GroupSettings,
+    coordinator: Option<NodeId>,
+    member_id: Str,
+    generation: i32,
+    state: State,
+    owned: Vec<TopicPartition>,
+    /// As leader: the partition counts that the last plan was made with.
+    planned: Option<BTreeMap<TopicName, Option<u32>>>,
+    heartbeat: Heartbeat,
+    /// Why the member joins, for the broker's log (KIP-800).
+    reason: &'static str,
+    failures: u32,
+    tokens: Tokens,
+    random: Random,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not a member and not about to become one.
+    Out,
+    /// To join at this time, once the coordinator is known.
+    Due(Instant),
+    Joining(Token),
+    /// The leader waits for the partitions of all topics that members want, no longer than until then.
+    Planning {
+        members: Vec<Member>,
+        until: Instant,
+    },
+    Syncing(Token),
+    Stable,
+    /// Waits for the user to give up what is owned, no longer than until then.
+    Revoking {
+        until: Instant,
+    },
+    /// Leaves, whatever the answer is.
+    Leaving(Option<Token>),
+    /// For ever.
+    Dead,
+}
+
+#[derive(Debug)]
+struct Heartbeat {
+    due: Instant,
+    asked: Option<Token>,
+    /// When the coordinator last confirmed the membership.
+    confirmed: Instant,
+}
+
+impl Group {
+    pub(crate) fn new(settings: GroupSettings, now: Now, tokens: Tokens, random: Random) -> Self {
+        Self {
+            settings,
+            coordinator: None,
+            member_id: Str::default(),
+            generation: -1,
+            state: State::Out,
+            owned: Vec::new(),
+            planned: None,
+            heartbeat: Heartbeat { due: now.instant, asked: None, confirmed: now.instant },
+            reason: "the consumer starts",
+            failures: 0,
+            tokens,
+            random,
+        }
+    }
+
+    /// Whether the coordinator is needed.
+    pub(crate) fn needs_coordinator(&self) -> bool {
+        self.coordinator.is_none() && !matches!(self.state, State::Out | State::Dead)
+    }
+
+    pub(crate) fn set_coordinator(&mut self, node: Option<NodeId>) {
+        self.coordinator = node;
+    }
+
+    /// Who commits, while there is a generation to commit in.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let member = matches!(self.state, State::Stable | State::Revoking { .. });
+        member.then(|| Identity {
+            member_id: self.member_id.clone(),
+            instance_id: self.settings.instance_id.clone(),
+            generation: self.generation,
+        })
+    }
+
+    pub(crate) fn owned(&self) -> &[TopicPartition] {
+        &self.owned
+    }
+
+    /// Becomes a member, if it is not one.
+    pub(crate) fn join(&mut self, now: Now, reason: &'static str) {
+        if matches!(self.state, State::Out) {
+            self.reason = reason;
+            self.state = State::Due(now.instant);
+        }
+    }
+
+    /// What was to be revoked has been given up.
+    pub(crate) fn revoked(&mut self, now: Now) {
+        if matches!(self.state, State::Revoking { .. }) {
+            self.owned.clear();
+            self.state = State::Due(now.instant);
+        }
+    }
+
+    /// Leaves the group. A static member only stops: its partitions wait for it (KIP-345). What is owned must have
+    /// been given up before; it is lost otherwise. [`Event::Left`] tells when it is done.
+    pub(crate) fn leave(&mut self, now: Now, reason: &'static str, out: &mut Outbox<Event>) {
+        let is_member =
+            !self.member_id.is_empty() && !matches!(self.state, State::Out | State::Dead | State::Leaving(_));
+        self.lose(out);
+        let Some(coordinator) = self.coordinator.filter(|_| is_member && self.settings.instance_id.is_none())
+        else {
+            self.state = State::Out;
+            out.events.push(Event::Left);
+            return;
+        };
+        let member = MemberIdentity {
+            member_id: std::mem::take(&mut self.member_id),
+            reason: Some(reason.into()),
+            ..MemberIdentity::default()
+        };
+        let request = LeaveGroupRequest {
+            group_id: self.settings.group.clone(),
+            members: vec![member],
+            ..LeaveGroupRequest::default()
+        };
+        let token = self.call(now, coordinator, request.into(), self.settings.request_timeout, out);
+        self.state = State::Leaving(Some(token));
+    }
+
+    /// The view of the cluster has changed.
+    pub(crate) fn catalog(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
+        match std::mem::replace(&mut self.state, State::Out) {
+            State::Planning { members, until } => self.plan(now, members, until, snapshot, out),
+            state => {
+                self.state = state;
+                let planned = self.planned.as_ref().filter(|_| matches!(self.state, State::Stable));
+                if planned.is_some_and(|planned| *planned != counts(planned.keys(), snapshot)) {
+                    self.rebalance(now, "the partitions of a topic have changed", out);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn tick(&mut self, now: Now, snapshot: &Arc<Snapshot>, out: &mut Outbox<Event>) {
+        match &self.state {
+            State::Due(at) if *at <= now.instant => self.send_join(now, out),
+            State::Planning { until, .. } if *until <= now.instant => self.catalog(now, snapshot, out),
+            State::Revoking { until } if *until <= now.instant => {
+                tracing::warn!(group = %self.settings.group, "giving partitions up took too long: they are lost");
+                self.lose(out);
+                self.state = State::Due(now.instant);
+            }
+            _ => {}
+        }
+        if matches!(self.state, State::Stable | State::Revoking { .. }) {
+            self.beat(now, out);
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let beat = self.heartbeat.due.min(self.expires());
+        match self.state {
+            State::Due(at) => Some(at).filter(|_| self.coordinator.is_some()),
+            State::Planning { until, .. } => Some(until),
+            State::Stable => Some(beat),
+            State::Revoking { until } => Some(until.min(beat)),
+            State::Out | State::Joining(_) | State::Syncing(_) | State::Leaving(_) | State::Dead => None,
+        }
+    }
+
+    /// Takes what came of a call.
+    pub(crate) fn answer(&mut self, now: Now, token: Token, outcome: Outcome, out: &mut Outbox<Event>) {
+        if self.heartbeat.asked == Some(token) {
+            self.heartbeat.asked = None;
+            return self.beaten(now, outcome, out);
+        }
+        match self.state {
+            State::Joining(asked) if asked == token => match read::<JoinGroupResponse>(outcome) {
+                Ok(response) => self.joined(now, response, out),
+                Err(error) => self.unreachable(now, &error, out),
+            },
+            State::Syncing(asked) if asked == token => match read::<SyncGroupResponse>(outcome) {
+                Ok(response) => self.synced(now, response, out),
+                Err(error) => self.unreachable(now, &error, out),
+            },
+            State::Leaving(Some(asked)) if asked == token => {
+                self.state = State::Out;
+                out.events.push(Event::Left);
+            }
+            _ => {}
+        }
+    }
+
+    // ---- joining ---------------------------------------------------------------------------------------------
+
+    fn send_join(&mut self, now: Now, out: &mut Outbox<Event>) {
+        let Some(coordinator) = self.coordinator else { return };
+        let protocol = JoinGroupRequestProtocol {
+            name: RANGE.into(),
+            metadata: assign::subscription(&self.settings.topics),
+            ..JoinGroupRequestProtocol::default()
+        };
+        let request = JoinGroupRequest {
+            group_id: self.settings.group.clone(),
+            session_timeout_ms: millis(self.settings.session_timeout),
+            rebalance_timeout_ms: millis(self.settings.rebalance_timeout),
+            member_id: self.member_id.clone(),
+            group_instance_id: self.settings.instance_id.clone(),
+            protocol_type: CONSUMER.into(),
+            protocols: vec![protocol],
+            reason: Some(self.reason.into()),
+            ..JoinGroupRequest::default()
+        };
+        // The answer comes when all members have joined, or the rebalance timeout has passed.
+        let patience = self.settings.rebalance_timeout.saturating_add(Duration::from_secs(5));
+        let token = self.call(now, coordinator, request.into(), patience, out);
+        self.state = State::Joining(token);
+    }
+
+    fn joined(&mut self, now: Now, response: JoinGroupResponse, out: &mut Outbox<Event>) {
+        let code = Code::new(response.error_code);
+        match code {
+            Code::NONE => {}
+            Code::MEMBER_ID_REQUIRED => {
+                self.member_id = response.member_id;
+                self.state = State::Due(now.instant);
+                return;
+            }
+            _ => return self.refused(now, code, "JoinGroup", out),
+        }
+        self.failures = 0;
+        self.generation = response.generation_id;
+        self.member_id = response.member_id;
+        let is_leader = response.leader == self.member_id;
+        tracing::info!(
+            group = %self.settings.group, generation = self.generation, leader = is_leader, "joined the group"
+        );
+        self.planned = None;
+        if !is_leader || response.skip_assignment {
+            return self.send_sync(now, Vec::new(), out);
+        }
+        let members = response.members.into_iter().map(|member| {
+            let topics = assign::read_subscription(member.metadata).unwrap_or_else(|error| {
+                tracing::warn!(member = %member.member_id, %error, "a member's subscription does not parse: it gets nothing");
+                BTreeSet::new()
+            });
+            Member { id: member.member_id, instance_id: member.group_instance_id, topics }
+        });
+        let members: Vec<Member> = members.collect();
+        out.events
+            .push(Event::Want(members.iter().flat_map(|member| member.topics.iter().cloned()).collect()));
+        // The members wait for this one, and for no longer than their sessions.
+        let until = deadline_after(now, self.settings.session_timeout / 3);
+        self.state = State::Planning { members, until };
+    }
+
+    /// As leader: makes the plan if all topics are known, or it is time.
+    fn plan(
+        &mut self,
+        now: Now,
+        members: Vec<Member>,
+        until: Instant,
+        snapshot: &Snapshot,
+        out: &mut Outbox<Event>,
+    ) {
+        let wanted: BTreeSet<&TopicName> = members.iter().flat_map(|member| &member.topics).collect();
+        let counts = counts(wanted, snapshot);
+        let known =
+            |topic: &TopicName| snapshot.topic(topic).is_some() || snapshot.topic_error(topic).is_some();
+        if until > now.instant && !counts.keys().all(known) {
+            self.state = State::Planning { members, until };
+            return;
+        }
+        for topic in counts.iter().filter(|(_, count)| count.is_none()).map(|(topic, _)| topic) {
+            tracing::warn!(group = %self.settings.group, %topic, "nobody is assigned a topic that does not exist");
+        }
+        let known = counts.iter().filter_map(|(topic, count)| Some((topic.clone(), (*count)?)));
+        let plan = assign::range(&members, &known.collect());
+        self.planned = Some(counts);
+        let assignments = plan.into_iter().map(|(member_id, partitions)| SyncGroupRequestAssignment {
+            member_id,
+            assignment: assign::assignment(&partitions),
+            ..SyncGroupRequestAssignment::default()
+        });
+        self.send_sync(now, assignments.collect(), out);
+    }
+
+    fn send_sync(&mut self, now: Now, assignments: Vec<SyncGroupRequestAssignment>, out: &mut Outbox<Event>) {
+        let Some(coordinator) = self.coordinator else {
+            // It moved meanwhile: whoever it is now knows nothing of this generation's plan.
+            self.state = State::Due(now.instant);
+            return;
+        };
+        let request = SyncGroupRequest {
+            group_id: self.settings.group.clone(),
+            generation_id: self.generation,
+            member_id: self.member_id.clone(),
+            group_instance_id: self.settings.instance_id.clone(),
+            protocol_type: Some(CONSUMER.into()),
+            protocol_name: Some(RANGE.into()),
+            assignments,
+            ..SyncGroupRequest::default()
+        };
+        let patience = self.settings.rebalance_timeout.saturating_add(Duration::from_secs(5));
+        let token = self.call(now, coordinator, request.into(), patience, out);
+        self.state = State::Syncing(token);
+    }
+
+    fn synced(&mut self, now: Now, response: SyncGroupResponse, out: &mut Outbox<Event>) {
+        let code = Code::new(response.error_code);
+        if code != Code::NONE {
+            return self.refused(now, code, "SyncGroup", out);
+        }
+        match assign::read_assignment(response.assignment) {
+            Ok(assigned) => {
+                let foreign =
+                    assigned.iter().find(|partition| !self.settings.topics.contains(&partition.topic));
+                if let Some(foreign) = foreign {
+                    tracing::warn!(group = %self.settings.group, partition = %foreign, "assigned what was not subscribed to: joining again");
+                    return self.again(now, "the assignment holds a topic that was not subscribed to");
+                }
+                tracing::info!(group = %self.settings.group, generation = self.generation, ?assigned, "assigned");
+                self.owned.clone_from(&assigned);
+                self.state = State::Stable;
+                self.heartbeat.confirmed = now.instant;
+                self.heartbeat.due = deadline_after(now, self.settings.heartbeat_interval);
+                out.events.push(Event::Assigned(assigned));
+            }
+            Err(error) => {
+                tracing::warn!(group = %self.settings.group, %error, "the assignment does not parse: joining again");
+                self.again(now, "the assignment does not parse");
+            }
+        }
+    }
+
+    // ---- heartbeats ------------------------------------------------------------------------------------------
+
+    /// When the coordinator takes the member for dead.
+    fn expires(&self) -> Instant {
+        self.heartbeat.confirmed.checked_add(self.settings.session_timeout).unwrap_or(self.heartbeat.due)
+    }
+
+    fn beat(&mut self, now: Now, out: &mut Outbox<Event>) {
+        if self.expires() <= now.instant {
+            tracing::warn!(group = %self.settings.group, "no heartbeat was confirmed for the session timeout: the partitions are lost");
+            self.lose(out);
+            return self.again(now, "the session timed out");
+        }
+        if self.heartbeat.due > now.instant || self.heartbeat.asked.is_some() {
+            return;
+        }
+        self.heartbeat.due = deadline_after(now, self.settings.heartbeat_interval);
+        let Some(coordinator) = self.coordinator else { return };
+        let request = HeartbeatRequest {
+            group_id: self.settings.group.clone(),
+            generation_id: self.generation,
+            member_id: self.member_id.clone(),
+            group_instance_id: self.settings.instance_id.clone(),
+            ..HeartbeatRequest::default()
+        };
+        let token = self.call(now, coordinator, request.into(), self.settings.request_timeout, out);
+        self.heartbeat.asked = Some(token);
+    }
+
+    fn beaten(&mut self, now: Now, outcome: Outcome, out: &mut Outbox<Event>) {
+        if !matches!(self.state, State::Stable | State::Revoking { .. }) {
+            return;
+        }
+        let code = match outcome {
+            Ok(answer) => match answer.response {
+                Response::Heartbeat(response) => Code::new(response.error_code),
+                _ => return,
+            },
+            // The membership lasts for its session; only the coordinator may be elsewhere.
+            Err(_) => return self.forget_coordinator(out),
+        };
+        match code {
+            Code::NONE => self.heartbeat.confirmed = now.instant,
+            Code::REBALANCE_IN_PROGRESS => {
+                self.heartbeat.confirmed = now.instant;
+                if matches!(self.state, State::Stable) {
+                    self.rebalance(now, "the group rebalances", out);
+                }
+            }
+            _ => self.refused(now, code, "Heartbeat", out),
+        }
+    }
+
+    /// Gives everything up in order to join again.
+    fn rebalance(&mut self, now: Now, reason: &'static str, out: &mut Outbox<Event>) {
+        tracing::info!(group = %self.settings.group, generation = self.generation, reason, "rebalancing");
+        self.reason = reason;
+        self.state = State::Revoking { until: deadline_after(now, self.settings.rebalance_timeout) };
+        out.events.push(Event::Revoke(self.owned.clone()));
+    }
+
+    // ---- trouble ---------------------------------------------------------------------------------------------
+
+    /// A code other than success, from any of the group's calls.
+    fn refused(&mut self, now: Now, code: Code, request: &'static str, out: &mut Outbox<Event>) {
+        match code {
+            Code::ILLEGAL_GENERATION | Code::UNKNOWN_MEMBER_ID => {
+                if code == Code::UNKNOWN_MEMBER_ID {
+                    self.member_id = Str::default();
+                }
+                tracing::warn!(group = %self.settings.group, %code, "the group went on without this member");
+                self.lose(out);
+                self.again(now, "the group went on without this member");
+            }
+            Code::FENCED_INSTANCE_ID => {
+                self.lose(out);
+                self.state = State::Dead;
+                let identity = self.settings.instance_id.as_deref().unwrap_or_default();
+                let identity = format!("group.instance.id {identity:?} of group {:?}", &*self.settings.group);
+                out.events.push(Event::Fatal(ErrorKind::Fenced { identity }.into()));
+            }
+            Code::REBALANCE_IN_PROGRESS => self.again(now, "the group rebalances"),
+            _ => match code.disposition() {
+                Disposition::FindCoordinator => {
+                    self.forget_coordinator(out);
+                    self.again_unless_member(now);
+                }
+                Disposition::Fail => {
+                    out.events.push(Event::Refused(Error::broker(code, request, &*self.settings.group)));
+                    self.lose(out);
+                    self.back_off(now);
+                }
+                _ => self.again_unless_member(now),
+            },
+        }
+    }
+
+    /// A join or a sync without an answer.
+    fn unreachable(&mut self, now: Now, error: &Error, out: &mut Outbox<Event>) {
+        if !error.is_retriable() {
+            out.events.push(Event::Refused(error.clone()));
+        }
+        self.forget_coordinator(out);
+        self.back_off(now);
+    }
+
+    fn forget_coordinator(&mut self, out: &mut Outbox<Event>) {
+        if let Some(node) = self.coordinator.take() {
+            out.events.push(Event::CoordinatorLost(node));
+        }
+    }
+
+    /// Nothing is owned any more, and nothing of it may be committed.
+    fn lose(&mut self, out: &mut Outbox<Event>) {
+        if !self.owned.is_empty() {
+            out.events.push(Event::Lost(std::mem::take(&mut self.owned)));
+        }
+    }
+
+    /// Joins again at once.
+    fn again(&mut self, now: Now, reason: &'static str) {
+        self.reason = reason;
+        self.heartbeat.asked = None;
+        self.state = State::Due(now.instant);
+    }
+
+    /// After a passing trouble: a member goes on being one, anybody else asks again later.
+    fn again_unless_member(&mut self, now: Now) {
+        if !matches!(self.state, State::Stable | State::Revoking { .. }) {
+            self.back_off(now);
+        }
+    }
+
+    fn back_off(&mut self, now: Now) {
+        let wait = self.settings.retry.delay(self.failures, &mut self.random);
+        self.failures = self.failures.saturating_add(1);
+        self.heartbeat.asked = None;
+        self.state = State::Due(deadline_after(now, wait));
+    }
+
+    fn call(
+        &mut self,
+        now: Now,
+        coordinator: NodeId,
+        request: Request,
+        patience: Duration,
+        out: &mut Outbox<Event>,
+    ) -> Token {
+        let token = self.tokens.next();
+        out.calls.push(Call {
+            token,
+            target: Target::Broker(coordinator),
+            purpose: Purpose::Coordinator,
+            request,
+            deadline: deadline_after(now, patience),
+            max_version: None,
+        });
+        token
+    }
+
+    /// Asserts what must hold between two steps.
+    pub(crate) fn check(&self) {
+        let holds = matches!(self.state, State::Stable | State::Revoking { .. });
+        debug_assert!(holds || self.owned.is_empty(), "{:?} owns {:?}", self.state, self.owned);
+        debug_assert!(!holds || self.generation >= 0, "a member without a generation");
+    }
+}
+
+/// How many partitions each topic has; `None` for one that does not exist.
+fn counts<'a>(
+    topics: impl IntoIterator<Item = &'a TopicName>,
+    snapshot: &Snapshot,
+) -> BTreeMap<TopicName, Option<u32>> {
+    topics.into_iter().map(|topic| (topic.clone(), snapshot.partition_count(topic))).collect()
+}
+
+fn read<T: TryFrom<Response>>(outcome: Outcome) -> Result<T, Error> {
+    let malformed = || {
+        let detail = "the answer belongs to another request".to_owned();
+        Error::from(ErrorKind::Malformed { peer: "the coordinator".to_owned(), detail })
+    };
+    match outcome {
+        Ok(answer) => T::try_from(answer.response).map_err(|_| malformed()),
+        Err(Failure { error, .. }) => Err(error),
+    }
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    engine::{
+        backoff::Backoff,
+        catalog::snapshot::{PartitionInfo, Topic},
+        machine::Answer,
+    },
+    wire::messages::{HeartbeatResponse, LeaveGroupResponse, join_group_response::JoinGroupResponseMember},
+};
+
+/// An assignment in bytes that is none.
+const GARBAGE: Bytes = Bytes::from_static(&[0, 3, 255, 255]);
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Bench {
+    group: Group,
+    now: Now,
+    snapshot: Arc<Snapshot>,
+    out: Outbox<Event>,
+}
+
+impl Bench {
+    fn new(instance_id: Option<&str>) -> Self {
+        let settings = GroupSettings {
+            group: "g".into(),
+            instance_id: instance_id.map(Str::from),
+            topics: ["t".into()].into(),
+            session_timeout: 45 * SECOND,
+            heartbeat_interval: 3 * SECOND,
+            rebalance_timeout: 300 * SECOND,
+            request_timeout: 30 * SECOND,
+            retry: Backoff { first: SECOND / 10, max: SECOND },
+        };
+        let now = Now { instant: Instant::now(), unix_ms: 0 };
+        let mut group = Group::new(settings, now, Tokens::default(), Random::new(1));
+        group.set_coordinator(Some(NodeId(1)));
+        group.join(now, "test");
+        Self { group, now, snapshot: snapshot(4), out: Outbox::default() }
+    }
+
+    /// One that is alone in its group and owns the four partitions of `t`.
+    fn stable() -> Self {
+        let mut bench = Self::new(None);
+        bench.join_as_leader(1);
+        bench.finish_sync();
+        bench.out.events.clear();
+        bench
+    }
+
+    fn tick(&mut self) -> Option<Call> {
+        self.group.tick(self.now, &self.snapshot, &mut self.out);
+        self.group.check();
+        self.out.calls.pop()
+    }
+
+    fn respond(&mut self, call: &Call, response: impl Into<Response>) {
+        let answer = Answer { node: NodeId(1), version: 4, response: response.into() };
+        self.group.answer(self.now, call.token, Ok(answer), &mut self.out);
+        self.group.check();
+    }
+
+    fn lose(&mut self, call: &Call) {
+        let error = ErrorKind::Timeout { what: "x".into(), after: SECOND, setting: "s" }.into();
+        self.group.answer(self.now, call.token, Err(Failure { maybe_sent: true, error }), &mut self.out);
+        self.group.check();
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        self.now = self.now.after(duration);
+    }
+
+    fn join_as_leader(&mut self, generation: i32) {
+        let call = self.tick().unwrap();
+        assert!(matches!(call.request, Request::JoinGroup(_)), "{call:?}");
+        let member = JoinGroupResponseMember {
+            member_id: "me".into(),
+            metadata: assign::subscription(&["t".into()].into()),
+            ..Default::default()
+        };
+        let response = JoinGroupResponse {
+            generation_id: generation,
+            leader: "me".into(),
+            member_id: "me".into(),
+            members: vec![member],
+            ..Default::default()
+        };
+        self.respond(&call, response);
+        self.group.catalog(self.now, &self.snapshot.clone(), &mut self.out);
+    }
+
+    /// Answers the sync with what the leader itself planned.
+    fn finish_sync(&mut self) {
+        let call = self.out.calls.pop().or_else(|| self.tick()).unwrap();
+        let Request::SyncGroup(request) = &call.request else { panic!("{call:?}") };
+        let assignment = request.assignments[0].assignment.clone();
+        self.respond(&call, SyncGroupResponse { assignment, ..Default::default() });
+    }
+
+    fn heartbeat(&mut self, code: Code) {
+        self.advance(3 * SECOND);
+        let call = self.tick().unwrap();
+        assert!(matches!(call.request, Request::Heartbeat(_)), "{call:?}");
+        self.respond(&call, HeartbeatResponse { error_code: code.get(), ..Default::default() });
+    }
+
+    fn event(&mut self) -> Event {
+        assert_eq!(self.out.events.len(), 1, "{:?}", self.out.events);
+        self.out.events.remove(0)
+    }
+}
+
+fn snapshot(partitions: i32) -> Arc<Snapshot> {
+    let info = PartitionInfo {
+        leader: Some(NodeId(1)),
+        leader_epoch: Some(0),
+        replicas: Vec::new(),
+        isr: Vec::new(),
+        offline: Vec::new(),
+    };
+    let partitions = (0..partitions).map(|index| (index, info.clone())).collect();
+    Arc::new(Snapshot::of_topics([Topic { name: "t".into(), id: None, internal: false, partitions }]))
+}
+
+#[test]
+fn a_member_joins_with_the_id_that_it_is_given_and_owns_its_share() {
+    let mut bench = Bench::new(None);
+    let first = bench.tick().unwrap();
+    let required = JoinGroupResponse {
+        error_code: Code::MEMBER_ID_REQUIRED.get(),
+        member_id: "me".into(),
+        ..Default::default()
+    };
+    bench.respond(&first, required);
+    bench.join_as_leader(1);
+    assert!(matches!(bench.event(), Event::Want(topics) if topics.len() == 1));
+    bench.finish_sync();
+    assert!(matches!(bench.event(), Event::Assigned(partitions) if partitions.len() == 4));
+    let identity = bench.group.identity().unwrap();
+    assert_eq!((&*identity.member_id, identity.generation), ("me", 1));
+}
+
+#[test]
+fn the_leader_waits_for_the_topics_but_not_for_ever() {
+    let mut bench = Bench::new(None);
+    bench.snapshot = Arc::default();
+    bench.join_as_leader(1);
+    assert!(bench.tick().is_none());
+    bench.advance(15 * SECOND);
+    let call = bench.tick().unwrap();
+    assert!(matches!(&call.request, Request::SyncGroup(sync) if sync.assignments.len() == 1));
+}
+
+#[test]
+fn a_rebalance_gives_everything_up_and_heartbeats_go_on_meanwhile() {
+    let mut bench = Bench::stable();
+    bench.heartbeat(Code::REBALANCE_IN_PROGRESS);
+    assert!(matches!(bench.event(), Event::Revoke(partitions) if partitions.len() == 4));
+    assert!(bench.group.identity().is_some(), "what is given up may be committed");
+    bench.heartbeat(Code::REBALANCE_IN_PROGRESS);
+    assert!(bench.out.events.is_empty(), "revoked once");
+    bench.group.revoked(bench.now);
+    bench.join_as_leader(2);
+    bench.finish_sync();
+    assert_eq!(bench.group.identity().unwrap().generation, 2);
+}
+
+#[test]
+fn partitions_that_are_not_given_up_in_time_are_lost() {
+    let mut bench = Bench::stable();
+    bench.heartbeat(Code::REBALANCE_IN_PROGRESS);
+    bench.event();
+    for _ in 0..99 {
+        bench.heartbeat(Code::NONE);
+    }
+    bench.advance(3 * SECOND);
+    assert!(bench.tick().is_none());
+    assert!(matches!(bench.event(), Event::Lost(partitions) if partitions.len() == 4));
+    assert!(bench.group.identity().is_none());
+    assert!(matches!(bench.tick().unwrap().request, Request::JoinGroup(_)));
+}
+
+#[test]
+fn illegal_generation_keeps_the_member_id_and_unknown_member_drops_it() {
+    for (code, kept) in [(Code::ILLEGAL_GENERATION, "me"), (Code::UNKNOWN_MEMBER_ID, "")] {
+        let mut bench = Bench::stable();
+        bench.heartbeat(code);
+        assert!(matches!(bench.event(), Event::Lost(partitions) if partitions.len() == 4));
+        let call = bench.tick().unwrap();
+        assert!(matches!(&call.request, Request::JoinGroup(join) if *join.member_id == *kept), "{code}");
+    }
+}
+
+#[test]
+fn a_fenced_static_member_is_dead() {
+    let mut bench = Bench::new(Some("i"));
+    bench.join_as_leader(1);
+    bench.finish_sync();
+    bench.out.events.clear();
+    bench.heartbeat(Code::FENCED_INSTANCE_ID);
+    assert!(matches!(bench.out.events[..], [Event::Lost(_), Event::Fatal(_)]));
+    bench.advance(60 * SECOND);
+    assert!(bench.tick().is_none() && bench.group.deadline().is_none());
+}
+
+#[test]
+fn a_lost_coordinator_costs_no_membership_until_the_session_ends() {
+    let mut bench = Bench::stable();
+    bench.advance(3 * SECOND);
+    let call = bench.tick().unwrap();
+    bench.lose(&call);
+    assert!(matches!(bench.event(), Event::CoordinatorLost(NodeId(1))));
+    assert!(bench.group.needs_coordinator() && bench.group.identity().is_some());
+    bench.advance(42 * SECOND);
+    assert!(bench.tick().is_none());
+    assert!(matches!(bench.event(), Event::Lost(_)));
+}
+
+#[test]
+fn the_leader_rebalances_when_partitions_are_added() {
+    let mut bench = Bench::stable();
+    bench.group.catalog(bench.now, &snapshot(4), &mut bench.out);
+    assert!(bench.out.events.is_empty());
+    bench.group.catalog(bench.now, &snapshot(6), &mut bench.out);
+    assert!(matches!(bench.event(), Event::Revoke(_)));
+}
+
+#[test]
+fn garbage_for_an_assignment_makes_the_member_join_again() {
+    let mut bench = Bench::new(None);
+    bench.join_as_leader(1);
+    let call = bench.out.calls.pop().unwrap();
+    bench.respond(&call, SyncGroupResponse { assignment: GARBAGE, ..Default::default() });
+    assert!(matches!(bench.tick().unwrap().request, Request::JoinGroup(_)));
+    bench.out.events.clear();
+}
+
+#[test]
+fn a_dynamic_member_leaves_and_a_static_one_only_stops() {
+    let mut bench = Bench::stable();
+    bench.group.leave(bench.now, "done", &mut bench.out);
+    assert!(matches!(bench.event(), Event::Lost(_)));
+    let call = bench.out.calls.pop().unwrap();
+    bench.respond(&call, LeaveGroupResponse::default());
+    assert!(matches!(bench.event(), Event::Left));
+
+    let mut bench = Bench::new(Some("i"));
+    bench.join_as_leader(1);
+    bench.finish_sync();
+    bench.out.events.clear();
+    bench.group.leave(bench.now, "done", &mut bench.out);
+    assert!(bench.out.calls.is_empty() && matches!(bench.out.events[..], [Event::Lost(_), Event::Left]));
+}
+
+#[test]
+fn a_refusal_is_told_and_tried_again_slowly() {
+    let mut bench = Bench::new(None);
+    let call = bench.tick().unwrap();
+    let refused =
+        JoinGroupResponse { error_code: Code::GROUP_AUTHORIZATION_FAILED.get(), ..Default::default() };
+    bench.respond(&call, refused);
+    assert!(
+        matches!(bench.event(), Event::Refused(error) if matches!(error.kind(), ErrorKind::NotAuthorized { .. }))
+    );
+    assert!(bench.tick().is_none());
+    bench.advance(2 * SECOND);
+    assert!(bench.tick().is_some());
+}

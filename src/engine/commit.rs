@@ -187,7 +187,8 @@ impl Commits {
         if self.asked.is_some() {
             return;
         }
-        while let Some(job) = self.jobs.pop_front_if(|job| job.until <= now.instant) {
+        while self.jobs.front().is_some_and(|job| job.until <= now.instant) {
+            let Some(job) = self.jobs.pop_front() else { break };
             let after = now.instant.saturating_duration_since(job.since);
             let what = match job.work {
                 Work::Commit { .. } => "committing offsets",

@@ -56,3 +56,13 @@ impl Transport for Tcp {
         })
     }
 }
+
+impl<T: Transport + ?Sized> Transport for std::sync::Arc<T> {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        (**self).resolve(host, port)
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
+        (**self).connect(address)
+    }
+}

@@ -90,11 +90,9 @@ impl Identity {
         };
         let token = tokens.next();
         self.state = State::Asking { token, attempt };
-        // No transactional id, and no id that is known already: the schema's defaults say both.
         let request = InitProducerIdRequest {
+            transactional_id: None,
             transaction_timeout_ms: i32::MAX,
-            producer_id: -1,
-            producer_epoch: -1,
             ..InitProducerIdRequest::default()
         };
         Some(Call {

@@ -1,6 +1,5 @@
 //! An in-memory network with hand-made brokers, for tests of the drivers.
 
-#![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use std::{

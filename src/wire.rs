@@ -6,6 +6,7 @@ pub(crate) mod batch;
 pub(crate) mod calls;
 pub(crate) mod codec;
 pub(crate) mod compress;
+pub(crate) mod crc;
 #[cfg(feature = "testing")]
 pub(crate) mod doors;
 pub(crate) mod frame;

@@ -98,21 +98,35 @@ fn read_groups(buf: &[u8], pos: &mut usize, max_len: usize) -> Result<u64, Varin
 }
 
 /// Writes `value` to the front of `out` and returns its length; `out` must have room for it.
-#[inline]
-pub(crate) fn write_u64(out: &mut [u8], mut value: u64) -> usize {
-    let mut len = 0;
-    for slot in out.iter_mut() {
-        len += 1;
-        if value < 0x80 {
-            // The cast keeps all the bits that are left.
-            *slot = value as u8;
-            return len;
+///
+/// In line wherever it is used: records are appended by five of these.
+#[inline(always)]
+pub(crate) fn write_u64(out: &mut [u8], value: u64) -> usize {
+    // Casts to a byte keep the low bits, of which seven are the group.
+    match out {
+        [low, ..] if value < 1 << 7 => {
+            *low = value as u8;
+            1
         }
-        // The cast cuts to the low byte, of which seven bits are the group.
+        [low, high, ..] if value < 1 << 14 => {
+            *low = value as u8 | 0x80;
+            *high = (value >> 7) as u8;
+            2
+        }
+        _ => write_groups(out, value),
+    }
+}
+
+fn write_groups(out: &mut [u8], mut value: u64) -> usize {
+    let len = len_u64(value);
+    debug_assert!(len <= out.len(), "no room for a variable-length integer");
+    for slot in out.iter_mut().take(len) {
         *slot = value as u8 | 0x80;
         value >>= 7;
     }
-    debug_assert!(false, "no room for a variable-length integer");
+    if let Some(last) = out.get_mut(len - 1) {
+        *last &= 0x7f;
+    }
     len
 }
 

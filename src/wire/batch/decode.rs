@@ -6,6 +6,7 @@ use super::error::{BatchError, BatchFault};
 use super::header::{BatchHeader, HEADER_LEN, PREFIX_LEN, at, field};
 use super::record::{Base, RawRecord, RecordRef, Span, read_record};
 use crate::wire::compress::{self, Codec, CompressError};
+use crate::wire::crc;
 
 /// Decompressed records never exceed this many bytes, whatever the caller's limit: [`Span`]s count with 32 bits.
 const MAX_BODY: usize = i32::MAX as usize;
@@ -79,7 +80,7 @@ impl Batch {
 
     /// Checks the bytes against the checksum; a difference is more likely a fault of transit than of storage.
     pub(crate) fn verify_crc(&self) -> Result<(), BatchError> {
-        let computed = crc32c::crc32c(self.bytes.get(at::ATTRIBUTES..).unwrap_or_default());
+        let computed = crc::crc32c(self.bytes.get(at::ATTRIBUTES..).unwrap_or_default());
         let stored = self.header.crc;
         if computed == stored { Ok(()) } else { Err(self.error(BatchFault::Crc { stored, computed })) }
     }

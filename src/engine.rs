@@ -14,6 +14,7 @@ pub(crate) mod conn;
 pub(crate) mod coordinator;
 pub(crate) mod fetch;
 pub(crate) mod group;
+pub(crate) mod hand;
 pub(crate) mod machine;
 pub(crate) mod partition;
 pub(crate) mod position;

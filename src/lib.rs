@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod engine;
 mod error;
+mod message;
 #[cfg(feature = "net")]
 mod net;
 #[cfg(feature = "net")]
@@ -28,6 +29,7 @@ pub mod doors {
 pub use client::Client;
 pub use config::Config;
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
+pub use message::{Batch, Headers, Message, RecordRef, Records};
 #[cfg(feature = "net")]
 pub use net::transport;
 #[cfg(feature = "net")]

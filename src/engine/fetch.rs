@@ -18,7 +18,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    buffered::Buffered,
+    buffered::{Buffered, Held},
     types::{Event, Fetched, Settings},
 };
 use self::{
@@ -29,13 +29,17 @@ use self::{
 use crate::{
     engine::{
         backoff::Random,
+        catalog::snapshot::{Broker, LeaderHint},
         machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier},
         partition::{Claim, Leader, subject},
     },
     error::{Code, Disposition, Error, ErrorKind},
     types::{NodeId, Partition, TopicName, TopicPartition},
     wire::{
-        messages::{FetchResponse, fetch_response::PartitionData},
+        messages::{
+            FetchResponse,
+            fetch_response::{NodeEndpoint, PartitionData},
+        },
         uuid::Uuid,
     },
 };
@@ -211,7 +215,7 @@ impl Fetcher {
             let Some(name) = name else { continue };
             for data in topic.partitions {
                 let partition = TopicPartition::new(name.clone(), Partition(data.partition_index));
-                served |= self.partition(now, flight.token, partition, data, out);
+                served |= self.partition(now, flight.token, partition, data, &response.node_endpoints, out);
             }
         }
         let Some(node) = self.nodes.get_mut(&id) else { return };
@@ -241,16 +245,13 @@ impl Fetcher {
         token: Token,
         partition: TopicPartition,
         data: PartitionData,
+        endpoints: &[NodeEndpoint],
         out: &mut Outbox<Event>,
     ) -> bool {
         let Some(cursor) = self.cursors.get_mut(&partition) else { return false };
         let Some(offset) = cursor.asked_by(token) else { return false };
         cursor.asked = None;
-        let hint = &data.current_leader;
-        if hint.leader_id >= 0 && hint.leader_epoch >= 0 {
-            let (node, epoch) = (NodeId(hint.leader_id), hint.leader_epoch);
-            out.events.push(Event::LeaderHint { partition: partition.clone(), node, epoch });
-        }
+        out.events.extend(leader_hint(&partition, &data, endpoints).map(Event::LeaderHint));
         let code = Code::new(data.error_code);
         match reaction(code) {
             Reaction::Take => return self.take(now, token, partition, offset, data, out),
@@ -531,6 +532,25 @@ fn reaction(code: Code) -> Reaction {
             Disposition::Fail => Reaction::Report,
         },
     }
+}
+
+/// The leader that a broker names which is not the leader itself (KIP-951).
+fn leader_hint(
+    partition: &TopicPartition,
+    data: &PartitionData,
+    endpoints: &[NodeEndpoint],
+) -> Option<LeaderHint> {
+    let named = &data.current_leader;
+    if named.leader_id < 0 || named.leader_epoch < 0 {
+        return None;
+    }
+    let endpoint = endpoints.iter().find(|endpoint| endpoint.node_id == named.leader_id);
+    Some(LeaderHint {
+        partition: partition.clone(),
+        leader: NodeId(named.leader_id),
+        leader_epoch: named.leader_epoch,
+        broker: endpoint.and_then(|e| Broker::new(e.node_id, &e.host, e.port, e.rack.clone())),
+    })
 }
 
 fn malformed(node: NodeId, what: &dyn std::fmt::Display) -> Error {

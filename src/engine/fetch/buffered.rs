@@ -43,7 +43,7 @@ impl Buffered {
     }
 
     /// Counts `bytes` of a partition until the result is dropped.
-    pub(super) fn hold(self: &Arc<Self>, partition: &Arc<AtomicUsize>, bytes: usize) -> Held {
+    pub(crate) fn hold(self: &Arc<Self>, partition: &Arc<AtomicUsize>, bytes: usize) -> Held {
         self.used.fetch_add(bytes, Ordering::SeqCst);
         partition.fetch_add(bytes, Ordering::SeqCst);
         Held { bytes, buffered: Arc::clone(self), partition: Arc::clone(partition) }

@@ -289,7 +289,9 @@ fn a_moved_leader_refreshes_the_view_and_its_hint_is_passed_on() {
         let current_leader =
             LeaderIdAndEpoch { leader_id: 2, leader_epoch: 9, ..LeaderIdAndEpoch::default() };
         let events = bench.answer(call.token, vec![PartitionData { current_leader, ..refusal(0, code) }]);
-        let [Event::LeaderHint { node: NodeId(2), epoch: 9, .. }, Event::Refresh] = events.as_slice() else {
+        let [Event::LeaderHint(LeaderHint { leader: NodeId(2), leader_epoch: 9, .. }), Event::Refresh] =
+            events.as_slice()
+        else {
             panic!("{code}: {events:?}")
         };
         assert!(bench.calls().is_empty(), "{code}: backing off");

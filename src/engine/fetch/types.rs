@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::buffered::Held;
 use crate::{
-    engine::{backoff::Backoff, partition::Claim},
+    engine::{backoff::Backoff, catalog::snapshot::LeaderHint, partition::Claim},
     error::Error,
     types::{NodeId, TopicPartition},
 };
@@ -63,11 +63,7 @@ pub(crate) enum Event {
         error: Error,
     },
     /// A broker named the leader of a partition (KIP-951).
-    LeaderHint {
-        partition: TopicPartition,
-        node: NodeId,
-        epoch: i32,
-    },
+    LeaderHint(LeaderHint),
     /// The view of the cluster is stale.
     Refresh,
 }

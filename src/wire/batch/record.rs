@@ -21,6 +21,11 @@ impl Span {
     pub(crate) fn of(self, buf: &[u8]) -> &[u8] {
         buf.get(self.range()).unwrap_or_default()
     }
+
+    /// The stretch in a buffer that begins `by` bytes later.
+    const fn rebased(self, by: u32) -> Self {
+        Self { start: self.start.saturating_sub(by), end: self.end.saturating_sub(by) }
+    }
 }
 
 /// A record as stretches of the buffer that holds it: it borrows nothing.
@@ -47,6 +52,19 @@ impl RawRecord {
             value: self.value.map(|span| span.of(buf)),
             headers: HeadersIter::new(self.headers.of(buf), self.header_count),
         }
+    }
+
+    /// The stretch that holds the key, the value and the headers, and the record as it stands in a buffer of those
+    /// bytes alone.
+    pub(crate) fn detached(&self) -> (Span, Self) {
+        let start = self.key.or(self.value).unwrap_or(self.headers).start;
+        let rebased = Self {
+            key: self.key.map(|span| span.rebased(start)),
+            value: self.value.map(|span| span.rebased(start)),
+            headers: self.headers.rebased(start),
+            ..*self
+        };
+        (Span { start, end: self.headers.end }, rebased)
     }
 }
 

@@ -1,0 +1,22 @@
+//! Hands records from the driver's side to the user's side.
+//!
+//! The driver puts in what was fetched; the user's calls take it out, and check, decompress and decode it in the user's
+//! own task. Both meet under one lock that is held over no such work and no wait. A partition's position advances when
+//! a record is handed out: a call that is dropped before has taken nothing.
+
+mod aborted;
+mod item;
+mod pull;
+mod shared;
+mod slot;
+mod state;
+mod types;
+
+pub(crate) use self::{
+    pull::Pull,
+    shared::{Activity, Hand},
+    types::{Progress, Request, Spot},
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! The user's side: one call for records.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use super::{
+    shared::Hand,
+    state::{Step, Take, take_batch, take_record},
+};
+use crate::{
+    error::Result,
+    message::{Batch, Message},
+    sync::lock,
+};
+
+impl Hand {
+    /// The next record; `None` once the consumer is closed.
+    pub(crate) fn next(&self) -> Pull<'_, Message> {
+        Pull { hand: self, take: take_record, stage: Stage::New }
+    }
+
+    /// The rest of the batch that is being read, or the next one; `None` once the consumer is closed.
+    pub(crate) fn next_batch(&self) -> Pull<'_, Batch> {
+        Pull { hand: self, take: take_batch, stage: Stage::New }
+    }
+}
+
+/// Takes one thing out of a [`Hand`] when it is there. Dropped before it is ready, it has taken nothing.
+#[must_use = "futures do nothing unless polled"]
+pub(crate) struct Pull<'a, T> {
+    hand: &'a Hand,
+    take: Take<T>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    New,
+    Begun,
+    /// Counted among those who wait.
+    Waiting,
+}
+
+impl<T> Future for Pull<'_, T> {
+    type Output = Option<Result<T>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let mut garbage = Vec::new();
+        let mut ring = false;
+        let mut state = lock(&this.hand.state);
+        if this.stage == Stage::New {
+            this.stage = Stage::Begun;
+            ring = state.begin();
+        }
+        let outcome = loop {
+            match state.step(this.take, &mut garbage) {
+                Step::Ready(outcome) => break Poll::Ready(outcome),
+                Step::Empty => break Poll::Pending,
+                Step::Open { mut item, from } => {
+                    drop(state);
+                    let opening = item.open_next(from, this.hand.max_decompressed);
+                    state = lock(&this.hand.state);
+                    state.put_back(item, opening, &mut garbage);
+                }
+            }
+        };
+        let mut others = Vec::new();
+        match (&outcome, this.stage) {
+            (Poll::Ready(_), stage) => {
+                state.waiting -= usize::from(stage == Stage::Waiting);
+                this.stage = Stage::Begun;
+                // What this call has opened may be what another waits for.
+                others = state.woken();
+            }
+            (Poll::Pending, stage) => {
+                state.waiting += usize::from(stage != Stage::Waiting);
+                this.stage = Stage::Waiting;
+                state.wait(cx.waker());
+            }
+        }
+        ring |= !state.requests.is_empty();
+        drop(state);
+        drop(garbage);
+        others.into_iter().for_each(Waker::wake);
+        if ring {
+            this.hand.wake.ring();
+        }
+        outcome
+    }
+}
+
+impl<T> Drop for Pull<'_, T> {
+    fn drop(&mut self) {
+        if self.stage == Stage::Waiting {
+            lock(&self.hand.state).waiting -= 1;
+        }
+    }
+}
+
+impl<T> fmt::Debug for Pull<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pull").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}

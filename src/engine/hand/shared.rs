@@ -1,0 +1,138 @@
+//! The meeting point, and the driver's side of it.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex},
+    task::Waker,
+};
+
+use super::{
+    item::Item,
+    state::State,
+    types::{Progress, Request, Spot},
+};
+use crate::{
+    engine::{fetch::Fetched, partition::Claim},
+    error::Error,
+    sync::{lock, wake::Wake},
+    types::TopicPartition,
+};
+
+/// Where the two sides of a consumer meet.
+#[derive(Debug)]
+pub(crate) struct Hand {
+    pub(super) state: Mutex<State>,
+    /// Rings the driver.
+    pub(super) wake: Arc<Wake>,
+    /// The most bytes that one batch may have when it is decompressed.
+    pub(super) max_decompressed: usize,
+}
+
+/// What the user has done lately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Activity {
+    /// Calls ever made.
+    pub(crate) pulls: u64,
+    /// Whether one waits for records now.
+    pub(crate) is_waiting: bool,
+}
+
+impl Hand {
+    pub(crate) fn new(wake: Arc<Wake>, max_decompressed: usize) -> Self {
+        Self { state: Mutex::default(), wake, max_decompressed }
+    }
+
+    /// The next offset to be handed out, where it is known.
+    pub(crate) fn position(&self, partition: &TopicPartition) -> Option<Spot> {
+        lock(&self.state).slot(partition)?.position
+    }
+
+    /// Takes on a partition, whose position is not known yet.
+    pub(crate) fn assign(&self, partition: TopicPartition, claim: Claim) {
+        lock(&self.state).assign(partition, claim);
+    }
+
+    /// Reading starts here, unless the claim is no longer the partition's.
+    pub(crate) fn start(&self, partition: &TopicPartition, claim: Claim, spot: Spot) {
+        let mut state = lock(&self.state);
+        if let Some(slot) = state.slot_mut(partition).filter(|slot| slot.claim == claim) {
+            slot.position = Some(spot);
+            slot.done = Some(spot);
+        }
+    }
+
+    /// Drops what waits of the partition and forgets its position.
+    pub(crate) fn reset(&self, partition: &TopicPartition, claim: Claim) {
+        self.change(|state, garbage| state.renew(partition, claim, false, garbage));
+    }
+
+    /// Drops what waits of the partition; reading will go on where it stands.
+    pub(crate) fn renew(&self, partition: &TopicPartition, claim: Claim) {
+        self.change(|state, garbage| state.renew(partition, claim, true, garbage));
+    }
+
+    /// Hands nothing of the partition out any more. How far the user got stays known.
+    pub(crate) fn stop(&self, partition: &TopicPartition) {
+        self.change(|state, garbage| state.stop(partition, garbage));
+    }
+
+    pub(crate) fn remove(&self, partition: &TopicPartition) {
+        self.change(|state, garbage| state.remove(partition, garbage));
+    }
+
+    /// A paused partition keeps what waits, and hands nothing out.
+    pub(crate) fn pause(&self, partition: &TopicPartition, paused: bool) {
+        self.change(|state, _| state.pause(partition, paused));
+    }
+
+    pub(crate) fn deliver(&self, fetched: Fetched) {
+        self.change(|state, garbage| state.deliver(fetched, garbage));
+    }
+
+    /// Reports an error to the next call: of one partition, or of the consumer. A newer one about the same takes the
+    /// place of one that was not seen yet.
+    pub(crate) fn fail(&self, partition: Option<TopicPartition>, error: Error) {
+        self.change(|state, _| state.fail(partition, error));
+    }
+
+    /// From now on every call that finds no record returns this error.
+    pub(crate) fn block(&self, error: Error) {
+        self.change(|state, _| state.blocked = Some(error));
+    }
+
+    /// Drops what waits. From now on calls return `None`.
+    pub(crate) fn close(&self) {
+        self.change(|state, garbage| state.close(garbage));
+    }
+
+    /// How far the user has got with each partition whose position is known.
+    pub(crate) fn progress(&self) -> Vec<Progress> {
+        lock(&self.state).progress()
+    }
+
+    pub(crate) fn take_requests(&self) -> Vec<Request> {
+        mem::take(&mut lock(&self.state).requests)
+    }
+
+    pub(crate) fn activity(&self) -> Activity {
+        let state = lock(&self.state);
+        Activity { pulls: state.pulls, is_waiting: state.waiting > 0 }
+    }
+
+    /// Has the driver rung by the next call.
+    pub(crate) fn ring_on_pull(&self) {
+        lock(&self.state).ring_on_pull = true;
+    }
+
+    /// Changes the state, and wakes whoever waits for it. What is dropped is dropped without the lock.
+    fn change(&self, change: impl FnOnce(&mut State, &mut Vec<Item>)) {
+        let mut garbage = Vec::new();
+        let waiters = {
+            let mut state = lock(&self.state);
+            change(&mut state, &mut garbage);
+            state.woken()
+        };
+        drop(garbage);
+        waiters.into_iter().for_each(Waker::wake);
+    }
+}

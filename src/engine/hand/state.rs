@@ -1,0 +1,343 @@
+//! What stands behind the lock: the partitions, and what waits to be handed out.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    task::Waker,
+};
+
+use super::{
+    item::{Found, Item, Opening},
+    slot::Slot,
+    types::{Progress, Request, Spot},
+};
+use crate::{
+    engine::{fetch::Fetched, partition::Claim},
+    error::{Error, Result},
+    message::{Batch, Message, corrupt_batch},
+    types::TopicPartition,
+    wire::batch::BatchError,
+};
+
+/// How often a batch that does not read is fetched again before it is reported.
+const REFETCHES: u32 = 2;
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    places: HashMap<TopicPartition, usize>,
+    /// In the order in which it came.
+    queue: VecDeque<Item>,
+    /// At most one for each partition, and one for the consumer.
+    errors: VecDeque<(Option<TopicPartition>, Error)>,
+    /// Why the consumer cannot go on.
+    pub(super) blocked: Option<Error>,
+    pub(super) closed: bool,
+    /// The partition whose last records the user works on.
+    outstanding: Option<usize>,
+    pub(super) requests: Vec<Request>,
+    pub(super) waiters: Vec<Waker>,
+    /// Calls that wait.
+    pub(super) waiting: usize,
+    /// Calls ever made.
+    pub(super) pulls: u64,
+    /// Whether the driver wants to know of the next call.
+    pub(super) ring_on_pull: bool,
+}
+
+/// What a call finds.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack of one call; a box would cost each batch"
+)]
+pub(super) enum Step<T> {
+    Ready(Option<Result<T>>),
+    /// The batch behind is to be opened, without the lock, and the item to be [put back](State::put_back).
+    Open {
+        item: Item,
+        from: i64,
+    },
+    Empty,
+}
+
+/// How one kind of call takes from an open batch.
+pub(super) type Take<T> = fn(&mut Slot, &mut Item) -> Taken<T>;
+
+#[derive(Debug)]
+pub(super) enum Taken<T> {
+    Some(T),
+    /// No batch is open.
+    Nothing,
+    Fault(BatchError),
+}
+
+impl State {
+    /// A call begins: whatever was handed out before is done with. Whether to ring the driver.
+    pub(super) fn begin(&mut self) -> bool {
+        self.pulls = self.pulls.wrapping_add(1);
+        if let Some(slot) = self.outstanding.take().and_then(|place| self.slots.get_mut(place)) {
+            slot.done = slot.position;
+            slot.is_outstanding = false;
+        }
+        mem::take(&mut self.ring_on_pull)
+    }
+
+    /// The next thing for a call; items that are used up go to `garbage`, to be dropped without the lock.
+    #[inline]
+    pub(super) fn step<T>(&mut self, take: Take<T>, garbage: &mut Vec<Item>) -> Step<T> {
+        loop {
+            if let Some((_, error)) = self.errors.pop_front() {
+                return Step::Ready(Some(Err(error)));
+            }
+            let slots = &mut self.slots;
+            let is_free = |item: &Item| slots.get(item.slot).is_some_and(|slot| !slot.is_opening);
+            let Some(place) = self.queue.iter().position(is_free) else { return self.nothing() };
+            let Some(item) = self.queue.get_mut(place) else { return self.nothing() };
+            let at = item.slot;
+            let Some(slot) = slots.get_mut(at) else { return self.nothing() };
+            match take(slot, item) {
+                Taken::Some(value) => {
+                    slot.is_outstanding = true;
+                    self.outstanding = Some(at);
+                    if item.is_used_up(slot.position) {
+                        garbage.extend(self.queue.remove(place));
+                    }
+                    return Step::Ready(Some(Ok(value)));
+                }
+                Taken::Nothing => {
+                    slot.is_opening = true;
+                    let from = slot.position.map_or(0, |spot| spot.offset);
+                    let Some(item) = self.queue.remove(place) else { return self.nothing() };
+                    return Step::Open { item, from };
+                }
+                Taken::Fault(error) => self.fault(at, &error, false, garbage),
+            }
+        }
+    }
+
+    fn nothing<T>(&self) -> Step<T> {
+        match &self.blocked {
+            _ if self.closed => Step::Ready(None),
+            Some(error) => Step::Ready(Some(Err(error.clone()))),
+            None => Step::Empty,
+        }
+    }
+
+    /// Takes an item back after its next batch was opened.
+    pub(super) fn put_back(&mut self, item: Item, opening: Opening, garbage: &mut Vec<Item>) {
+        let Some(slot) = self.slots.get_mut(item.slot).filter(|slot| slot.claim == item.claim) else {
+            return garbage.push(item);
+        };
+        slot.is_opening = false;
+        if let Some(spot) = opening.passed {
+            slot.pass(spot);
+        }
+        match opening.found {
+            Found::Batch if slot.is_paused => slot.parked.push_front(item),
+            Found::Batch => self.queue.push_front(item),
+            Found::Nothing => garbage.push(item),
+            Found::Fault { error, in_transit } => {
+                let at = item.slot;
+                garbage.push(item);
+                self.fault(at, &error, in_transit, garbage);
+            }
+        }
+    }
+
+    /// A batch does not read: has it fetched again, or stops the partition and reports it.
+    fn fault(&mut self, at: usize, error: &BatchError, in_transit: bool, garbage: &mut Vec<Item>) {
+        self.discard(at, garbage);
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let Some(from) = slot.position else { return };
+        let tries = slot.suspect.filter(|(offset, _)| *offset == from.offset).map_or(0, |(_, tries)| tries);
+        let (partition, claim) = (slot.partition.clone(), slot.claim);
+        tracing::warn!(%partition, offset = from.offset, %error, tries, "a batch does not read");
+        if in_transit && tries < REFETCHES {
+            slot.suspect = Some((from.offset, tries + 1));
+            self.requests.push(Request::Refetch { partition, claim, from });
+        } else {
+            slot.suspect = None;
+            slot.is_stopped = true;
+            let error = corrupt_batch(&partition, error);
+            self.requests.push(Request::Stop { partition: partition.clone(), claim });
+            self.errors.push_back((Some(partition), error));
+        }
+    }
+
+    /// Drops what waits of a partition.
+    fn discard(&mut self, at: usize, garbage: &mut Vec<Item>) {
+        if self.queue.iter().any(|item| item.slot == at) {
+            let (dropped, kept) = mem::take(&mut self.queue).into_iter().partition(|item| item.slot == at);
+            self.queue = kept;
+            garbage.extend::<VecDeque<Item>>(dropped);
+        }
+        if let Some(slot) = self.slots.get_mut(at) {
+            garbage.extend(slot.parked.drain(..));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, fetched: Fetched, garbage: &mut Vec<Item>) {
+        let at = self.places.get(&fetched.partition).copied().unwrap_or(usize::MAX);
+        let item = Item::new(at, fetched);
+        match self.slots.get_mut(at) {
+            Some(slot) if slot.claim == item.claim && !slot.is_stopped => {
+                slot.high_watermark = item.high_watermark;
+                if slot.is_paused { slot.parked.push_back(item) } else { self.queue.push_back(item) }
+            }
+            _ => garbage.push(item),
+        }
+    }
+
+    pub(super) fn assign(&mut self, partition: TopicPartition, claim: Claim) {
+        let slot = Slot::new(partition.clone(), claim);
+        let at = self.free.pop().filter(|at| *at < self.slots.len());
+        let at = match at.and_then(|at| Some((at, self.slots.get_mut(at)?))) {
+            Some((at, place)) => {
+                *place = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        self.places.insert(partition, at);
+    }
+
+    pub(super) fn remove(&mut self, partition: &TopicPartition, garbage: &mut Vec<Item>) {
+        let Some(at) = self.places.remove(partition) else { return };
+        self.discard(at, garbage);
+        self.errors.retain(|(about, _)| about.as_ref() != Some(partition));
+        if self.outstanding == Some(at) {
+            self.outstanding = None;
+        }
+        // Whatever is being opened of it comes back to nobody: its claim is not given again.
+        self.free.push(at);
+    }
+
+    /// What waits of the partition is void. `keep` keeps the position.
+    pub(super) fn renew(
+        &mut self,
+        partition: &TopicPartition,
+        claim: Claim,
+        keep: bool,
+        garbage: &mut Vec<Item>,
+    ) {
+        let Some(at) = self.places.get(partition).copied() else { return };
+        self.discard(at, garbage);
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        slot.claim = claim;
+        slot.is_opening = false;
+        if !keep {
+            slot.is_stopped = false;
+            slot.position = None;
+            slot.done = None;
+            slot.is_outstanding = false;
+            if self.outstanding == Some(at) {
+                self.outstanding = None;
+            }
+        }
+    }
+
+    /// Hands nothing of the partition out any more; how far it got stays known.
+    pub(super) fn stop(&mut self, partition: &TopicPartition, garbage: &mut Vec<Item>) {
+        let Some(at) = self.places.get(partition).copied() else { return };
+        self.discard(at, garbage);
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.is_stopped = true;
+        }
+    }
+
+    pub(super) fn pause(&mut self, partition: &TopicPartition, paused: bool) {
+        let Some(at) = self.places.get(partition).copied() else { return };
+        let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.is_paused != paused) else { return };
+        slot.is_paused = paused;
+        if paused {
+            let (parked, kept) = mem::take(&mut self.queue).into_iter().partition(|item| item.slot == at);
+            self.queue = kept;
+            slot.parked = parked;
+        } else {
+            self.queue.append(&mut slot.parked);
+        }
+    }
+
+    pub(super) fn fail(&mut self, partition: Option<TopicPartition>, error: Error) {
+        match self.errors.iter_mut().find(|(about, _)| *about == partition) {
+            Some(entry) => entry.1 = error,
+            None => self.errors.push_back((partition, error)),
+        }
+    }
+
+    pub(super) fn slot(&self, partition: &TopicPartition) -> Option<&Slot> {
+        self.slots.get(*self.places.get(partition)?)
+    }
+
+    pub(super) fn slot_mut(&mut self, partition: &TopicPartition) -> Option<&mut Slot> {
+        self.slots.get_mut(*self.places.get(partition)?)
+    }
+
+    pub(super) fn progress(&self) -> Vec<Progress> {
+        let slots = self.places.values().filter_map(|at| self.slots.get(*at));
+        slots.filter_map(Slot::progress).collect()
+    }
+
+    /// Drops everything that waits.
+    pub(super) fn close(&mut self, garbage: &mut Vec<Item>) {
+        self.closed = true;
+        self.errors.clear();
+        garbage.extend(self.queue.drain(..));
+        garbage.extend(self.slots.iter_mut().flat_map(|slot| slot.parked.drain(..)));
+    }
+
+    /// Those to wake, if there may be something for them.
+    pub(super) fn woken(&mut self) -> Vec<Waker> {
+        let has_news =
+            !self.queue.is_empty() || !self.errors.is_empty() || self.blocked.is_some() || self.closed;
+        if has_news { mem::take(&mut self.waiters) } else { Vec::new() }
+    }
+
+    /// Wakes `waker` at the next news.
+    pub(super) fn wait(&mut self, waker: &Waker) {
+        if !self.waiters.iter().any(|other| other.will_wake(waker)) {
+            self.waiters.push(waker.clone());
+        }
+    }
+}
+
+/// Takes one record.
+#[inline]
+pub(super) fn take_record(slot: &mut Slot, item: &mut Item) -> Taken<Message> {
+    let Some(open) = &mut item.open else { return Taken::Nothing };
+    let from = slot.position.map_or(0, |spot| spot.offset);
+    loop {
+        match open.cursor.next() {
+            Some(Ok(record)) if record.offset < from => {}
+            Some(Ok(record)) => {
+                let offset = record.offset.saturating_add(1);
+                slot.position = Some(Spot { offset, leader_epoch: open.end.leader_epoch });
+                let message = Message::new(slot.partition.clone(), open.cursor.buffer().clone(), record);
+                return Taken::Some(message);
+            }
+            Some(Err(error)) => return Taken::Fault(error),
+            None => break,
+        }
+    }
+    slot.pass(open.end);
+    item.open = None;
+    Taken::Nothing
+}
+
+/// Takes all that is left of a batch. Whether it reads to its end is for the batch's own iterator to find.
+pub(super) fn take_batch(slot: &mut Slot, item: &mut Item) -> Taken<Batch> {
+    let Some(open) = item.open.take() else { return Taken::Nothing };
+    if open.cursor.left() == 0 {
+        slot.pass(open.end);
+        return Taken::Nothing;
+    }
+    let first = slot.position.map_or(0, |spot| spot.offset);
+    slot.position = Some(open.end);
+    let (partition, next) = (slot.partition.clone(), open.end.offset);
+    Taken::Some(Batch::new(partition, open.cursor, first, next, item.high_watermark))
+}

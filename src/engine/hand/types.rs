@@ -1,0 +1,29 @@
+//! What the two sides of a [`Hand`](super::Hand) tell each other.
+
+use crate::{engine::partition::Claim, types::TopicPartition};
+
+/// A place in a partition: the next offset, and the leader epoch of the batch in front of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: Option<i32>,
+}
+
+/// What the user's side asks of the driver's side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Fetch again from here: what came does not read.
+    Refetch { partition: TopicPartition, claim: Claim, from: Spot },
+    /// The partition cannot be read on; stop fetching it.
+    Stop { partition: TopicPartition, claim: Claim },
+}
+
+/// How far the user has got with a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) partition: TopicPartition,
+    /// Behind what was handed out.
+    pub(crate) position: Spot,
+    /// Behind what is certainly done with: a later call has superseded it.
+    pub(crate) done: Spot,
+}

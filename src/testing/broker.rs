@@ -5,8 +5,12 @@
 //! and nothing else: it must not have the bugs that it is there to find.
 
 mod call;
+mod commit;
 mod control;
+mod coordinators;
 mod fetch;
+mod group;
+mod groups;
 mod ids;
 mod leadership;
 mod log;
@@ -135,6 +139,7 @@ impl Broker {
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Now) {
+        self.state.tick_groups(now);
         self.expire_fetches(now);
         self.run(now);
     }
@@ -144,7 +149,7 @@ impl Broker {
         let fetches = self.waiting.values().filter_map(|id| self.connections.get(id));
         let fetches =
             fetches.filter_map(|connection| Some(connection.current.as_ref()?.fetch.as_ref()?.until));
-        fetches.fold(None, |deadline, until| earlier(deadline, Some(until)))
+        earlier(fetches.min(), self.state.groups_deadline())
     }
 
     /// The next thing to do for the driver.
@@ -159,6 +164,9 @@ impl Broker {
         loop {
             while let Some(connection) = self.ready.pop_first() {
                 self.begin(now, connection);
+            }
+            for (ticket, response) in self.state.take_answers() {
+                self.answer(ticket, &response);
             }
             if self.tried != self.state.changes {
                 self.tried = self.state.changes;
@@ -222,6 +230,15 @@ impl Broker {
             Request::ApiVersions(request) => versions::handle(state, call, request).into(),
             Request::CreateTopics(request) => topics::create(state, call, request).into(),
             Request::DeleteTopics(request) => topics::delete(state, call, request).into(),
+            Request::DescribeGroups(request) => coordinators::describe(state, call, request).into(),
+            Request::FindCoordinator(request) => coordinators::find(state, call, request).into(),
+            Request::Heartbeat(request) => groups::heartbeat(state, call, request).into(),
+            Request::JoinGroup(request) => groups::join(state, call, request),
+            Request::LeaveGroup(request) => groups::leave(state, call, request).into(),
+            Request::ListGroups(request) => coordinators::list(state, call, request).into(),
+            Request::OffsetCommit(request) => commit::commit(state, call, request).into(),
+            Request::OffsetFetch(request) => commit::fetch(state, call, request).into(),
+            Request::SyncGroup(request) => groups::sync(state, call, request),
             Request::DescribeCluster(request) => metadata::describe_cluster(state, call, request).into(),
             Request::InitProducerId(request) => ids::handle(state, request).into(),
             Request::ListOffsets(request) => offsets::list(state, call, request).into(),
@@ -239,12 +256,14 @@ impl Broker {
         }
     }
 
-    /// Ends the waiting of a request.
-    fn wake(&mut self, ticket: Ticket) -> Option<(ConnectionId, Current)> {
-        let id = self.waiting.remove(&ticket)?;
-        let current = self.connections.get_mut(&id)?.current.take()?;
-        self.ready.insert(id);
-        Some((id, current))
+    /// Answers a request that has waited, if its connection is still there.
+    fn answer(&mut self, ticket: Ticket, response: &Response) {
+        let Some(id) = self.waiting.remove(&ticket) else { return };
+        let current = self.connections.get_mut(&id).and_then(|connection| connection.current.take());
+        if let Some(current) = current {
+            self.ready.insert(id);
+            self.reply(id, current.call.version, current.correlation_id, response);
+        }
     }
 
     fn reply(&mut self, connection: ConnectionId, version: i16, correlation_id: i32, response: &Response) {
@@ -304,9 +323,7 @@ impl Broker {
             }
         }
         for (ticket, response) in answers {
-            if let Some((id, current)) = self.wake(ticket) {
-                self.reply(id, current.call.version, current.correlation_id, &response.into());
-            }
+            self.answer(ticket, &response.into());
         }
     }
 }

@@ -25,13 +25,13 @@ impl Broker {
         let of_node = self.connections.iter().filter(|(_, connection)| connection.node == id.0);
         let connections: Vec<ConnectionId> = of_node.map(|(id, _)| *id).collect();
         connections.into_iter().for_each(|connection| self.close(connection));
-        self.state.set_up(id.0, false);
+        self.state.set_up(now, id.0, false);
         self.run(now);
     }
 
     /// Starts a node again.
     pub(crate) fn start_node(&mut self, now: Now, id: NodeId) {
-        self.state.set_up(id.0, true);
+        self.state.set_up(now, id.0, true);
         self.run(now);
     }
 

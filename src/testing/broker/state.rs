@@ -1,12 +1,17 @@
 //! What all nodes of the cluster share: every API's handler works on this.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
+use super::call::Ticket;
+use super::group::Group;
 use super::topic::{Partition, Topic, TopicConfig};
 use crate::engine::backoff::Random;
+use crate::engine::machine::{Now, earlier};
 use crate::error::{Code, Resource};
 use crate::testing::settings::{Limits, Settings};
 use crate::types::TopicName;
+use crate::wire::calls::Response;
 use crate::wire::str::Str;
 use crate::wire::uuid::Uuid;
 
@@ -19,6 +24,9 @@ pub(super) struct State {
     pub(super) nodes: BTreeMap<i32, Node>,
     topics: BTreeMap<Str, Topic>,
     names: BTreeMap<Uuid, Str>,
+    groups: BTreeMap<Str, Group>,
+    /// Answers of groups whose time has come.
+    answers: Vec<(Ticket, Response)>,
     denied: BTreeSet<(u8, Str)>,
     next_producer_id: i64,
     pub(super) random: Random,
@@ -54,6 +62,8 @@ impl State {
             nodes: BTreeMap::new(),
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            answers: Vec::new(),
             denied: BTreeSet::new(),
             next_producer_id: 0,
             random,
@@ -87,10 +97,17 @@ impl State {
         after.iter().chain(before).copied().find(|id| self.is_up(*id))
     }
 
-    /// A node came or went.
-    pub(super) fn set_up(&mut self, id: i32, up: bool) {
+    /// A node came or went: leaders and coordinators move.
+    pub(super) fn set_up(&mut self, now: Now, id: i32, up: bool) {
+        let before: Vec<(Str, Option<i32>)> =
+            self.groups.keys().map(|group| (group.clone(), self.coordinator(group))).collect();
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.up = up;
+        for (group, coordinator) in before {
+            if self.coordinator(&group) != coordinator {
+                self.with_group(&group, |group| group.moved(now));
+            }
+        }
         let nodes = &self.nodes;
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
             partition.nodes_changed(|id| nodes.get(&id).is_some_and(|node| node.up));
@@ -169,6 +186,7 @@ impl State {
     pub(super) fn delete_topic(&mut self, name: &str) -> Option<Topic> {
         let topic = self.topics.remove(name)?;
         self.names.remove(&topic.id);
+        self.groups.values_mut().for_each(|group| group.topic_deleted(name));
         let bytes: usize = topic.partitions.iter().map(|partition| partition.log.bytes()).sum();
         self.log_bytes = self.log_bytes.saturating_sub(bytes);
         self.changes += 1;
@@ -187,6 +205,57 @@ impl State {
     /// Gives back room in the logs.
     pub(super) fn release_log(&mut self, bytes: usize) {
         self.log_bytes = self.log_bytes.saturating_sub(bytes);
+    }
+
+    // Groups.
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    pub(super) fn group(&self, id: &Str) -> Option<&Group> {
+        self.groups.get(id)
+    }
+
+    pub(super) fn has_group(&self, id: &Str) -> bool {
+        self.groups.contains_key(id)
+    }
+
+    /// Creates the group if it is not there; whether there was room.
+    pub(super) fn ensure_group(&mut self, id: &Str) -> bool {
+        if !self.has_group(id) {
+            if self.groups.len() >= self.limits.groups {
+                return false;
+            }
+            self.groups.insert(id.clone(), Group::new(id.clone()));
+        }
+        true
+    }
+
+    /// Does something with a group, and takes the answers that come of it.
+    pub(super) fn with_group<R>(&mut self, id: &Str, act: impl FnOnce(&mut Group) -> R) -> Option<R> {
+        let group = self.groups.get_mut(id)?;
+        let result = act(group);
+        self.answers.append(&mut group.take_answers());
+        Some(result)
+    }
+
+    pub(super) fn tick_groups(&mut self, now: Now) {
+        for group in self.groups.values_mut() {
+            if group.deadline().is_some_and(|deadline| deadline <= now.instant) {
+                group.tick(now);
+                self.answers.append(&mut group.take_answers());
+            }
+        }
+    }
+
+    pub(super) fn groups_deadline(&self) -> Option<Instant> {
+        self.groups.values().fold(None, |deadline, group| earlier(deadline, group.deadline()))
+    }
+
+    /// The answers whose time has come.
+    pub(super) fn take_answers(&mut self) -> Vec<(Ticket, Response)> {
+        std::mem::take(&mut self.answers)
     }
 
     // Permissions and ids.

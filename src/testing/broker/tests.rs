@@ -2,7 +2,9 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod commit;
 mod fetch;
+mod groups;
 mod hostile;
 mod offsets;
 mod produce;

@@ -6,8 +6,11 @@ use super::*;
 use crate::error::Code;
 use crate::wire::messages::create_topics_request::CreatableTopic;
 use crate::wire::messages::delete_topics_request::DeleteTopicState;
+use crate::wire::messages::leave_group_request::MemberIdentity;
 use crate::wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::wire::messages::metadata_request::MetadataRequestTopic;
+use crate::wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use crate::wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
 use crate::wire::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
@@ -156,6 +159,55 @@ fn sample(world: &World, key: ApiKey, version: i16) -> Option<Request> {
             OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() }.into()
         }
         ApiKey::Produce => produce_request(world, "t", 0, Bytes::from_static(b"bad"), -1).into(),
+        _ => return sample_of_groups(world, key, version),
+    })
+}
+
+fn sample_of_groups(world: &World, key: ApiKey, version: i16) -> Option<Request> {
+    Some(match key {
+        ApiKey::OffsetCommit => {
+            let partition = OffsetCommitRequestPartition::default();
+            let topic = OffsetCommitRequestTopic {
+                name: "t".into(),
+                topic_id: world.broker.topic_id("t").unwrap(),
+                partitions: vec![partition],
+                ..Default::default()
+            };
+            OffsetCommitRequest { group_id: "g".into(), topics: vec![topic], ..Default::default() }.into()
+        }
+        ApiKey::OffsetFetch if version < 8 => {
+            let topic = OffsetFetchRequestTopic {
+                name: "t".into(),
+                partition_indexes: vec![0],
+                ..Default::default()
+            };
+            OffsetFetchRequest { group_id: "g".into(), topics: Some(vec![topic]), ..Default::default() }
+                .into()
+        }
+        ApiKey::OffsetFetch => {
+            let group = OffsetFetchRequestGroup { group_id: "g".into(), topics: None, ..Default::default() };
+            OffsetFetchRequest { groups: vec![group], ..Default::default() }.into()
+        }
+        ApiKey::FindCoordinator if version < 4 => {
+            FindCoordinatorRequest { key: "g".into(), ..Default::default() }.into()
+        }
+        ApiKey::FindCoordinator => {
+            FindCoordinatorRequest { coordinator_keys: vec!["g".into()], ..Default::default() }.into()
+        }
+        ApiKey::JoinGroup => JoinGroupRequest { group_id: "g".into(), ..Default::default() }.into(),
+        ApiKey::Heartbeat => HeartbeatRequest { group_id: "g".into(), ..Default::default() }.into(),
+        ApiKey::SyncGroup => SyncGroupRequest { group_id: "g".into(), ..Default::default() }.into(),
+        ApiKey::LeaveGroup if version < 3 => {
+            LeaveGroupRequest { group_id: "g".into(), member_id: "x".into(), ..Default::default() }.into()
+        }
+        ApiKey::LeaveGroup => {
+            let member = MemberIdentity { member_id: "x".into(), ..Default::default() };
+            LeaveGroupRequest { group_id: "g".into(), members: vec![member], ..Default::default() }.into()
+        }
+        ApiKey::DescribeGroups => {
+            DescribeGroupsRequest { groups: vec!["g".into(), "no".into()], ..Default::default() }.into()
+        }
+        ApiKey::ListGroups => ListGroupsRequest::default().into(),
         _ => return None,
     })
 }

@@ -13,9 +13,9 @@ use crate::{
     config::Config,
     engine::{
         catalog::snapshot::{LeaderHint, Snapshot, Topic},
-        machine::{Answer, Call, Now, Purpose, Target, Token, deadline_after},
+        machine::{Answer, Call, Failure, Now, Outcome, Purpose, Target, Token, deadline_after},
     },
-    error::{Error, ErrorKind, Result},
+    error::{ErrorKind, Result},
     net::{
         mailbox::ReplyTo,
         pool::seed,
@@ -189,14 +189,18 @@ impl Client {
         timeout: Duration,
     ) -> Result<Answer> {
         let deadline = deadline_after(self.now(), timeout);
-        let (reply, outcome) = ReplyTo::oneshot();
         // The token has no meaning here: the reply is this call's own.
-        self.submit(Call { token: Token(0), target, purpose, request, deadline, max_version: None }, reply);
-        match outcome.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => Err(failure.error),
-            Err(_) => Err(Error::from(ErrorKind::Closed { what: "client" })),
-        }
+        let call = Call { token: Token(0), target, purpose, request, deadline, max_version: None };
+        self.outcome(call).await.map_err(|failure| failure.error)
+    }
+
+    /// Makes one call, once, and tells also whether it may have been carried out.
+    async fn outcome(&self, call: Call) -> Outcome {
+        let (reply, outcome) = ReplyTo::oneshot();
+        self.submit(call, reply);
+        outcome.await.unwrap_or_else(|_| {
+            Err(Failure { maybe_sent: true, error: ErrorKind::Closed { what: "client" }.into() })
+        })
     }
 }
 

@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "net")]
+mod admin;
+#[cfg(feature = "net")]
 mod client;
 mod config;
 mod engine;
@@ -25,6 +27,11 @@ pub mod doors {
     pub use crate::wire::doors::*;
 }
 
+#[cfg(feature = "net")]
+pub use admin::{
+    Admin, BrokerDescription, ClusterDescription, NewTopic, PartitionDescription, TopicDescription,
+    TopicListing,
+};
 #[cfg(feature = "net")]
 pub use client::Client;
 pub use config::Config;

@@ -3,15 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 use std::{
+    mem,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::{retry::Verdict, *};
+use super::{
+    retry::{Ask, Verdict, response},
+    *,
+};
 use crate::{
-    error::Code,
+    engine::machine::Outcome,
+    error::{Code, Error},
     net::{
         fake::{Network, Peer, Reply},
         mailbox::Mailbox,
@@ -376,41 +381,81 @@ async fn a_broker_that_becomes_known_gets_the_calls_that_wait_for_it() {
     fresh.call(Target::Broker(NodeId(2)), Purpose::Coordinator, heartbeat(), SECOND).await.unwrap();
 }
 
+/// A heartbeat that is asked for until there is no error, and says what was thought of each attempt.
+#[derive(Default)]
+struct Beat {
+    attempts: Vec<String>,
+}
+
+impl Ask for Beat {
+    type Output = Vec<String>;
+
+    fn target(&self) -> Target {
+        Target::Broker(NodeId(1))
+    }
+
+    fn request(&self, _patience: Duration) -> Request {
+        heartbeat()
+    }
+
+    fn judge(&mut self, outcome: Outcome) -> Verdict<Vec<String>> {
+        let beat = outcome.map_err(|failure| {
+            self.attempts.push(format!("no answer, maybe sent: {}", failure.maybe_sent));
+            failure.error
+        });
+        let code =
+            beat.and_then(response::<HeartbeatResponse>).map(|response| Code::new(response.error_code));
+        match code {
+            Ok(Code::NONE) => Verdict::Done(mem::take(&mut self.attempts)),
+            Ok(code) => {
+                self.attempts.push(code.to_string());
+                Verdict::of(Error::broker(code, "Heartbeat", ""))
+            }
+            Err(error) => Verdict::of(error),
+        }
+    }
+}
+
+fn beating(code: Code) -> Reply {
+    Reply::Now(HeartbeatResponse { error_code: code.get(), ..Default::default() }.into())
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_is_made_again_until_it_succeeds() {
-    let count = Arc::new(AtomicUsize::new(0));
+    let count = AtomicUsize::new(0);
+    let count = Arc::new(count);
     let (_network, client) = one_broker(move |_: &Received| match count.fetch_add(1, Ordering::SeqCst) {
         0 => Reply::Hangup,
-        n => {
-            let code = if n < 3 { Code::COORDINATOR_LOAD_IN_PROGRESS } else { Code::NONE };
-            Reply::Now(HeartbeatResponse { error_code: code.get(), ..Default::default() }.into())
-        }
+        1 | 2 => beating(Code::COORDINATOR_LOAD_IN_PROGRESS),
+        3 => beating(Code::NONE),
+        _ => beating(Code::FENCED_INSTANCE_ID),
     })
     .await;
-    let judge = |answer: Answer| {
-        let response = HeartbeatResponse::try_from(answer.response).unwrap();
-        match Code::check(response.error_code) {
-            Ok(()) => Verdict::Done("alive"),
-            Err(code) => Verdict::of(Error::broker(code, "Heartbeat", "")),
-        }
-    };
-    let node = Target::Broker(NodeId(1));
-    assert_eq!(client.call_with_retry(node, heartbeat(), 10 * SECOND, judge).await.unwrap(), "alive");
-    let fatal = |_: Answer| Verdict::<()>::of(Error::broker(Code::FENCED_INSTANCE_ID, "Heartbeat", ""));
-    let error = client.call_with_retry(node, heartbeat(), 10 * SECOND, fatal).await.unwrap_err();
+    let loading = Code::COORDINATOR_LOAD_IN_PROGRESS.to_string();
+    let attempts = client.ask(Beat::default(), 10 * SECOND, "test").await.unwrap();
+    assert_eq!(attempts, ["no answer, maybe sent: true", &loading, &loading]);
+    let error = client.ask(Beat::default(), 10 * SECOND, "test").await.unwrap_err();
     assert_eq!(error.code(), Some(Code::FENCED_INSTANCE_ID));
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_end_in_time_with_the_last_error() {
-    let loading = || HeartbeatResponse { error_code: 14, ..Default::default() };
-    let (_network, client) = one_broker(move |_: &Received| Reply::Now(loading().into())).await;
+async fn attempts_end_in_time_with_the_last_error() {
+    let (_network, client) =
+        one_broker(move |_: &Received| beating(Code::COORDINATOR_LOAD_IN_PROGRESS)).await;
     let started = Instant::now();
-    let judge =
-        |_: Answer| Verdict::<()>::of(Error::broker(Code::COORDINATOR_LOAD_IN_PROGRESS, "Heartbeat", ""));
-    let error = client.call_with_retry(Target::Any, heartbeat(), 10 * SECOND, judge).await.unwrap_err();
+    let error = client.ask(Beat::default(), 10 * SECOND, "test").await.unwrap_err();
     assert_eq!(error.code(), Some(Code::COORDINATOR_LOAD_IN_PROGRESS));
     assert!(started.elapsed() <= 10 * SECOND && started.elapsed() > 8 * SECOND, "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_broker_is_waited_for_no_longer_than_the_caller_says() {
+    let (_network, client) = one_broker(never).await;
+    let started = Instant::now();
+    let error = client.ask(Beat::default(), 3 * SECOND, "test").await.unwrap_err();
+    let timeout =
+        matches!(error.kind(), ErrorKind::Timeout { after, setting: "test", .. } if *after == 3 * SECOND);
+    assert!(timeout && started.elapsed() <= 3 * SECOND, "{error} after {:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -140,7 +140,8 @@ impl Client {
     }
 
     /// Has the topic in the snapshots from now on, and asks for it at once if it is not there. The interest ends ten
-    /// minutes after it was last said, so whoever uses a topic for long says it again with each new snapshot.
+    /// minutes after it was last said, so whoever uses a topic for long says it again with each new snapshot. A topic
+    /// that does not exist is asked for about every second, for as long as it was wanted less than a minute ago.
     pub(crate) fn want(&self, topic: &TopicName) {
         self.shared().inbox.want(topic);
     }

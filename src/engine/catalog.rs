@@ -49,7 +49,7 @@ pub(crate) struct Catalog {
     max_age: Duration,
     patience: Duration,
     snapshot: Arc<Snapshot>,
-    /// When the interest in each topic ends.
+    /// When somebody last said that it wants each topic.
     wanted: HashMap<TopicName, Instant>,
     asking: Option<Asking>,
     /// When to ask next.
@@ -80,6 +80,10 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a topic stays wanted after somebody said so.
 const INTEREST: Duration = Duration::from_secs(600);
+
+/// For how long a topic that is missing is asked for again and again after somebody said that it is wanted. After
+/// that it is asked for with all others.
+const IMPATIENCE: Duration = Duration::from_secs(60);
 
 /// For how long a broker that failed is asked after those that did not.
 const SHUN: Duration = Duration::from_secs(10);
@@ -113,7 +117,7 @@ impl Catalog {
 
     /// Has a topic in the view for the next ten minutes, and asks for it at once if nobody wanted it before.
     pub(crate) fn want(&mut self, now: Now, topic: TopicName) {
-        let is_new = self.wanted.insert(topic, now.instant + INTEREST).is_none();
+        let is_new = self.wanted.insert(topic, now.instant).is_none();
         if is_new {
             let at = if self.vain_rounds == 0 { now.instant } else { self.not_before };
             self.due = earlier(self.due, Some(at));
@@ -167,7 +171,7 @@ impl Catalog {
         }
         let Some(node) = self.candidate(now) else { return };
         self.due = None;
-        self.wanted.retain(|_, until| now.instant < *until);
+        self.wanted.retain(|_, said| now.instant < *said + INTEREST);
         let mut topics: Vec<_> = self.wanted.keys().cloned().collect();
         topics.sort_unstable();
         let request = MetadataRequest {
@@ -215,7 +219,8 @@ impl Catalog {
         self.failed.retain(|id, _| id.0 < 0 || snapshot.brokers.contains_key(id));
         self.last = Some(asking.node);
         self.due = earlier(self.due, Some(now.instant + self.max_age));
-        if unsettled {
+        let is_awaited = |topic| self.wanted.get(topic).is_some_and(|said| now.instant < *said + IMPATIENCE);
+        if unsettled.iter().any(is_awaited) {
             let wait = self.backoff.delay(self.unsettled, &mut self.random);
             self.unsettled = self.unsettled.saturating_add(1);
             self.due = earlier(self.due, Some(now.instant + wait));

@@ -96,16 +96,20 @@ impl Pool {
 
     /// What a broker speaks, if there is a connection to it.
     pub(crate) fn versions(&self, node: NodeId) -> Option<Arc<Versions>> {
-        let links = lock(&self.links);
-        let mut of_node = links.iter().flatten().filter(|((id, _), _)| *id == node);
-        of_node.find_map(|(_, handle)| handle.status.versions())
+        self.statuses(|id, _| id == node).into_iter().find_map(|(_, status)| status.versions())
     }
 
     /// A broker to which there is a connection for this purpose.
     pub(crate) fn connected(&self, purpose: Purpose) -> Option<NodeId> {
+        let fitting = self.statuses(|_, other| other == purpose);
+        fitting.into_iter().find(|(_, status)| status.versions().is_some()).map(|(node, _)| node)
+    }
+
+    /// The states of some links, to be looked at outside the lock.
+    fn statuses(&self, fits: impl Fn(NodeId, Purpose) -> bool) -> Vec<(NodeId, Arc<Status>)> {
         let links = lock(&self.links);
-        let mut fitting = links.iter().flatten().filter(|((_, other), _)| *other == purpose);
-        fitting.find(|(_, handle)| handle.status.versions().is_some()).map(|((node, _), _)| *node)
+        let fitting = links.iter().flatten().filter(|((node, purpose), _)| fits(*node, *purpose));
+        fitting.map(|((node, _), handle)| (*node, Arc::clone(&handle.status))).collect()
     }
 
     /// Closes every link. What is in flight fails.

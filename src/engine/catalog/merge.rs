@@ -15,12 +15,12 @@ use crate::{
     },
 };
 
-/// A new snapshot, and whether to ask again soon.
+/// A new snapshot, and what to ask about again soon.
 #[derive(Debug)]
 pub(crate) struct Merged {
     pub(crate) snapshot: Snapshot,
-    /// A topic is missing, or a partition has no leader, and that may be over soon.
-    pub(crate) unsettled: bool,
+    /// Topics that are missing or have a partition without a leader, where that may be over soon.
+    pub(crate) unsettled: Vec<TopicName>,
 }
 
 /// Takes an answer over, with distrust: brokers and partitions that cannot be are left out, topics that nobody
@@ -30,7 +30,7 @@ pub(crate) fn merge(old: &Snapshot, response: MetadataResponse, asked: &[TopicNa
     let brokers = brokers(&response);
     let controller = Some(NodeId(response.controller_id)).filter(|id| brokers.contains_key(id));
     let mut topics = old.topics.clone();
-    let mut unsettled = false;
+    let mut unsettled = Vec::new();
     let mut answers: HashMap<&str, &MetadataResponseTopic> = HashMap::new();
     for topic in &response.topics {
         if let Some(name) = &topic.name {
@@ -40,11 +40,13 @@ pub(crate) fn merge(old: &Snapshot, response: MetadataResponse, asked: &[TopicNa
     for name in asked {
         // A topic that the answer passes over stays as it was known.
         let Some(answer) = answers.get(name.as_str()) else {
-            unsettled = true;
+            unsettled.push(name.clone());
             continue;
         };
         let (topic, settled) = topic(name, answer, topics.get(name));
-        unsettled |= !settled;
+        if !settled {
+            unsettled.push(name.clone());
+        }
         topics.insert(name.clone(), topic);
     }
     let by_id = topics.values().filter_map(|topic| topic.as_ref().ok());
@@ -218,7 +220,11 @@ mod tests {
     fn what_nobody_asked_for_is_ignored_and_what_is_missing_is_asked_again() {
         let response = answer(1, vec![partition(0, 1, 5)]);
         let Merged { snapshot, unsettled } = merge(&Snapshot::default(), response, &["other".into()]);
-        assert!(unsettled && snapshot.topic("t").is_none() && snapshot.topic("other").is_none());
+        assert!(
+            unsettled == ["other".into()]
+                && snapshot.topic("t").is_none()
+                && snapshot.topic("other").is_none()
+        );
     }
 
     #[test]
@@ -230,7 +236,7 @@ mod tests {
             (Code::TOPIC_AUTHORIZATION_FAILED, false),
         ] {
             let Merged { snapshot, unsettled } = merged(&Snapshot::default(), refused(code));
-            assert_eq!((snapshot.topic_error("t"), unsettled), (Some(code), again));
+            assert_eq!((snapshot.topic_error("t"), !unsettled.is_empty()), (Some(code), again));
         }
         let first = merged(&Snapshot::default(), answer(1, vec![partition(0, 1, 5)])).snapshot;
         assert!(merged(&first, refused(Code::LEADER_NOT_AVAILABLE)).snapshot.topic("t").is_some());
@@ -241,7 +247,7 @@ mod tests {
     fn a_partition_without_a_leader_is_asked_again() {
         let Merged { snapshot, unsettled } =
             merged(&Snapshot::default(), answer(1, vec![partition(0, 1, 5), partition(1, -1, 5)]));
-        assert!(unsettled);
+        assert_eq!(unsettled, ["t".into()]);
         assert_eq!((leader(&snapshot, 0), leader(&snapshot, 1)), (Some(1), None));
     }
 }

@@ -250,6 +250,16 @@ fn a_missing_topic_is_asked_for_again_with_growing_pauses() {
     }
     assert!(pauses[0] <= 120 && pauses[7] >= 800, "{pauses:?}");
     assert_eq!(rig.catalog.snapshot().topic_error("missing"), Some(Code::UNKNOWN_TOPIC_OR_PARTITION));
+    // After a minute nobody is waiting for it any more, unless they say so.
+    rig.pass(ms(60_000));
+    rig.answer();
+    rig.pass(ms(200_000));
+    assert_eq!(rig.asked(), None);
+    rig.want("missing");
+    rig.refresh();
+    rig.answer();
+    rig.pass(ms(2000));
+    assert!(rig.asked().is_some());
 }
 
 #[test]

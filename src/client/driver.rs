@@ -110,7 +110,7 @@ impl Driver {
         let snapshot = Arc::clone(self.catalog.snapshot());
         for homeless in std::mem::take(&mut self.homeless) {
             let known = match homeless.call.target {
-                Target::Broker(node) => self.shared.address(&snapshot, node).is_some(),
+                Target::Broker(node) => self.shared.place(&snapshot, node).is_some(),
                 Target::Any | Target::Controller => true,
             };
             if known {

@@ -22,7 +22,7 @@ use crate::{
             bootstrap_index, bootstrap_node,
             snapshot::{Broker, Snapshot, Topic},
         },
-        conn::Address,
+        conn::{Address, Expected, Place},
         machine::{Call, Purpose, Target, deadline_after},
     },
     error::{Attempt, Code, Error, ErrorKind, Result},
@@ -88,7 +88,7 @@ impl Shared {
 
     /// Tells a new view.
     pub(super) fn publish(&self, snapshot: &Arc<Snapshot>) {
-        self.pool.readdress(|node| snapshot.broker(node).map(address));
+        self.pool.move_links(|node| self.place(snapshot, node));
         self.snapshot.send_replace(Arc::clone(snapshot));
     }
 
@@ -178,8 +178,8 @@ impl Shared {
             Target::Controller => snapshot.controller.or_else(|| self.any(&snapshot, call.purpose)),
             Target::Any => self.any(&snapshot, call.purpose),
         };
-        match node.and_then(|node| Some((node, self.address(&snapshot, node)?))) {
-            Some((node, address)) => self.pool.send(node, &address, call, reply),
+        match node.and_then(|node| Some((node, self.place(&snapshot, node)?))) {
+            Some((node, place)) => self.pool.send(node, &place, call, reply),
             None => self.inbox.shelter(call, reply),
         }
     }
@@ -190,13 +190,18 @@ impl Shared {
     }
 
     /// Where a broker is, if that is known.
-    pub(super) fn address(&self, snapshot: &Snapshot, node: NodeId) -> Option<Address> {
+    pub(super) fn place(&self, snapshot: &Snapshot, node: NodeId) -> Option<Place> {
         match bootstrap_index(node) {
             Some(index) => {
                 let (host, port) = split_address(self.config.bootstrap.get(index)?).ok()?;
-                Some(Address { host: Str::from(host), port })
+                Some(Place { address: Address { host: Str::from(host), port }, expected: None })
             }
-            None => snapshot.broker(node).map(address),
+            None => {
+                let Broker { host, port, .. } = snapshot.broker(node)?;
+                let cluster_id = snapshot.cluster_id.clone();
+                let expected = cluster_id.map(|cluster_id| Expected { cluster_id, node });
+                Some(Place { address: Address { host: host.clone(), port: *port }, expected })
+            }
         }
     }
 
@@ -211,10 +216,6 @@ impl Shared {
             }
         })
     }
-}
-
-fn address(broker: &Broker) -> Address {
-    Address { host: broker.host.clone(), port: broker.port }
 }
 
 fn topic_error(name: &TopicName, code: Code) -> Error {

@@ -213,6 +213,10 @@ impl Catalog {
         }
         snapshot.topics.retain(|name, _| self.wanted.contains_key(name));
         snapshot.names.retain(|_, name| self.wanted.contains_key(name));
+        if snapshot.generation == 1 || self.vain_rounds > 0 {
+            let cluster = snapshot.cluster_id.as_deref();
+            tracing::info!(cluster, brokers = snapshot.brokers.len(), "the cluster answers");
+        }
         self.vain_rounds = 0;
         self.tried.clear();
         self.failed.remove(&asking.node);

@@ -40,7 +40,7 @@ use crate::{
     },
 };
 
-pub(crate) use peer::Address;
+pub(crate) use peer::{Address, Expected, Place};
 pub(crate) use settings::LinkSettings;
 
 use flight::{Flight, Sent};
@@ -67,7 +67,7 @@ pub(crate) struct Link<R> {
     settings: LinkSettings,
     node: NodeId,
     purpose: Purpose,
-    address: Address,
+    place: Place,
     peer: Peer,
     state: State,
     queue: Queue<R>,
@@ -120,17 +120,17 @@ impl<R> Link<R> {
         settings: LinkSettings,
         node: NodeId,
         purpose: Purpose,
-        address: Address,
+        place: Place,
         now: Now,
         seed: u64,
     ) -> Self {
         Self {
             frames: FrameDecoder::new(settings.max_frame),
-            peer: Peer::from(&address),
+            peer: Peer::from(&place.address),
             settings,
             node,
             purpose,
-            address,
+            place,
             state: State::Idle,
             queue: Queue::new(),
             flight: Flight::new(),
@@ -166,16 +166,16 @@ impl<R> Link<R> {
     }
 
     /// The broker is somewhere else now. The connection to where it was is closed.
-    pub(crate) fn readdress(&mut self, now: Now, address: Address) {
-        if self.address == address || matches!(self.state, State::Shut) {
+    pub(crate) fn moved(&mut self, now: Now, place: Place) {
+        if self.place == place || matches!(self.state, State::Shut) {
             return;
         }
-        tracing::info!(broker = %self.node, purpose = ?self.purpose, from = %self.address, to = %address, "broker moved");
-        let detail = format!("the broker moved to {address}");
+        tracing::info!(broker = %self.node, purpose = ?self.purpose, from = %self.place.address, to = %place.address, "broker moved");
+        let detail = format!("the broker moved to {}", place.address);
         let error = self.peer.io(std::io::ErrorKind::ConnectionAborted, detail);
         self.fail_flight(&error);
-        self.peer = Peer::from(&address);
-        self.address = address;
+        self.peer = Peer::from(&place.address);
+        self.place = place;
         self.failures = 0;
         self.effects.push(Effect::Close);
         self.state = State::Idle;
@@ -190,7 +190,7 @@ impl<R> Link<R> {
         match result {
             Ok(peer) => {
                 self.peer = peer.into();
-                let (handshake, step) = Handshake::start();
+                let (handshake, step) = Handshake::start(self.place.expected.clone());
                 self.state = State::Handshaking { handshake, since, until };
                 self.take_step(now, step);
             }
@@ -344,8 +344,8 @@ impl<R> Link<R> {
         let limit = MAX_CONNECT_TIMEOUT.max(self.settings.connect_timeout);
         let patience = self.settings.connect_timeout.saturating_mul(growth).min(limit);
         self.state = State::Dialing { since: now.instant, until: now.instant + patience };
-        tracing::debug!(broker = %self.node, purpose = ?self.purpose, address = %self.address, attempt = self.failures, "connecting");
-        self.effects.push(Effect::Dial { address: self.address.clone(), attempt: self.failures });
+        tracing::debug!(broker = %self.node, purpose = ?self.purpose, address = %self.place.address, attempt = self.failures, "connecting");
+        self.effects.push(Effect::Dial { address: self.place.address.clone(), attempt: self.failures });
     }
 
     /// Sends as much of the queue as may be sent now.
@@ -436,12 +436,9 @@ impl<R> Link<R> {
             }
         };
         self.mute(now, &response);
-        if let State::Handshaking { mut handshake, since, until } = self.state {
+        if let State::Handshaking { handshake, .. } = &mut self.state {
             return match handshake.answer(&self.peer, response) {
-                Ok(step) => {
-                    self.state = State::Handshaking { handshake, since, until };
-                    self.take_step(now, step);
-                }
+                Ok(step) => self.take_step(now, step),
                 Err(error) => self.lose(now, error),
             };
         }

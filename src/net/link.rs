@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     engine::{
-        conn::{Address, Effect, Link},
+        conn::{Effect, Link, Place},
         machine::Call,
     },
     error::Result,
@@ -38,7 +38,7 @@ pub(super) enum Command {
     /// Make this call.
     Call(Box<Call>, ReplyTo),
     /// The broker is there now.
-    Readdress(Address),
+    Move(Place),
 }
 
 /// What others see of a link.
@@ -117,7 +117,7 @@ impl Driver {
         while let Some(command) = next {
             match command {
                 Command::Call(call, reply) => self.link.submit(now, *call, reply),
-                Command::Readdress(address) => self.link.readdress(now, address),
+                Command::Move(place) => self.link.moved(now, place),
             }
             next = self.commands.try_recv().ok();
         }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::Config,
     engine::{
-        conn::{Address, Link, LinkSettings},
+        conn::{Link, LinkSettings, Place},
         machine::{Call, Failure, Purpose},
     },
     error::ErrorKind,
@@ -46,7 +46,7 @@ pub(crate) struct Pool {
 struct LinkHandle {
     commands: mpsc::Sender<Command>,
     status: Arc<Status>,
-    address: Address,
+    place: Place,
 }
 
 /// Calls on their way to a link's task. More would mean that the task does not run.
@@ -57,18 +57,18 @@ impl Pool {
         Self { config, transport, runtime, clock, links: Mutex::new(Some(HashMap::new())) }
     }
 
-    /// Hands a call to the link, which is opened to `address` if there is none. Never blocks.
-    pub(crate) fn send(&self, node: NodeId, address: &Address, call: Call, reply: ReplyTo) {
+    /// Hands a call to the link, which is opened to `place` if there is none. Never blocks.
+    pub(crate) fn send(&self, node: NodeId, place: &Place, call: Call, reply: ReplyTo) {
         // A reply that nobody sends says that the client is closed. It is dropped outside the lock.
         let refused = {
             let mut links = lock(&self.links);
             let Some(links) = links.as_mut() else { return };
             let key = (node, call.purpose);
-            let handle = links.entry(key).or_insert_with(|| self.open(key, address.clone()));
+            let handle = links.entry(key).or_insert_with(|| self.open(key, place.clone()));
             match handle.commands.try_send(Command::Call(Box::new(call), reply)) {
                 // The link was forgotten just now.
                 Err(TrySendError::Closed(command)) => {
-                    *handle = self.open(key, address.clone());
+                    *handle = self.open(key, place.clone());
                     handle.commands.try_send(command)
                 }
                 result => result,
@@ -77,19 +77,19 @@ impl Pool {
         if let Err(TrySendError::Full(Command::Call(_, reply))) = refused {
             let detail = format!("{COMMANDS} calls wait to be taken by this connection's task");
             let kind = io::ErrorKind::WouldBlock;
-            let error = ErrorKind::Io { peer: address.to_string(), kind, detail }.into();
+            let error = ErrorKind::Io { peer: place.address.to_string(), kind, detail }.into();
             reply.send(Err(Failure { maybe_sent: false, error }));
         }
     }
 
-    /// Tells the links of brokers that have moved. `address` says where a broker is, if it is known.
-    pub(crate) fn readdress(&self, address: impl Fn(NodeId) -> Option<Address>) {
+    /// Tells the links of brokers that have moved. `place` says where a broker is, if it is known.
+    pub(crate) fn move_links(&self, place: impl Fn(NodeId) -> Option<Place>) {
         let mut links = lock(&self.links);
         for ((node, _), handle) in links.iter_mut().flatten() {
-            if let Some(address) = address(*node).filter(|address| *address != handle.address)
-                && handle.commands.try_send(Command::Readdress(address.clone())).is_ok()
+            if let Some(place) = place(*node).filter(|place| *place != handle.place)
+                && handle.commands.try_send(Command::Move(place.clone())).is_ok()
             {
-                handle.address = address;
+                handle.place = place;
             }
         }
     }
@@ -119,11 +119,11 @@ impl Pool {
         drop(links);
     }
 
-    fn open(&self, (node, purpose): (NodeId, Purpose), address: Address) -> LinkHandle {
+    fn open(&self, (node, purpose): (NodeId, Purpose), place: Place) -> LinkHandle {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let settings = LinkSettings::new(&self.config, purpose);
         let status = Arc::new(Status::default());
-        let link = Link::new(settings, node, purpose, address.clone(), self.clock.now(), seed());
+        let link = Link::new(settings, node, purpose, place.clone(), self.clock.now(), seed());
         let driver = Driver {
             link,
             commands,
@@ -133,7 +133,7 @@ impl Pool {
         };
         // The task ends when the pool drops the sender. Where the runtime is gone, it is dropped at once.
         drop(self.runtime.spawn(driver.run()));
-        LinkHandle { commands: sender, status, address }
+        LinkHandle { commands: sender, status, place }
     }
 }
 

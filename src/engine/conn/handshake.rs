@@ -1,6 +1,6 @@
 //! The first words on a connection: which versions the broker speaks.
 
-use super::peer::Peer;
+use super::peer::{Expected, Peer};
 use crate::{
     error::{Code, Error, ErrorKind},
     wire::{
@@ -17,10 +17,11 @@ const SOFTWARE_NAME: &str = env!("CARGO_PKG_NAME");
 const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Where the handshake stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Handshake {
     version: i16,
     fell_back: bool,
+    expected: Option<Expected>,
 }
 
 /// What to do next.
@@ -34,9 +35,25 @@ pub(crate) enum Step {
 
 impl Handshake {
     /// Begins with ApiVersions in the newest version that we speak.
-    pub(crate) fn start() -> (Self, Step) {
+    pub(crate) fn start(expected: Option<Expected>) -> (Self, Step) {
         let version = ApiKey::ApiVersions.supported().max;
-        (Self { version, fell_back: false }, Step::Ask(api_versions(), version))
+        let handshake = Self { version, fell_back: false, expected };
+        let step = handshake.ask();
+        (handshake, step)
+    }
+
+    fn ask(&self) -> Step {
+        let mut request = ApiVersionsRequest {
+            client_software_name: Str::from(SOFTWARE_NAME),
+            client_software_version: Str::from(SOFTWARE_VERSION),
+            ..ApiVersionsRequest::default()
+        };
+        // Before version 5 there is no place for it. A broker wants both or neither.
+        if let Some(Expected { cluster_id, node }) = self.expected.as_ref().filter(|_| self.version >= 5) {
+            request.cluster_id = Some(cluster_id.clone());
+            request.node_id = node.0;
+        }
+        Step::Ask(request.into(), self.version)
     }
 
     /// Takes the answer to what was asked.
@@ -46,6 +63,11 @@ impl Handshake {
         match Code::new(response.error_code) {
             Code::NONE => Ok(Step::Done(Versions::from_api_versions(&response))),
             Code::UNSUPPORTED_VERSION => self.fall_back(&response),
+            // Whoever knows where the broker went can be asked, so this passes.
+            Code::REBOOTSTRAP_REQUIRED => {
+                let detail = "another broker, or one of another cluster, listens there now".to_owned();
+                Err(peer.io(std::io::ErrorKind::ConnectionRefused, detail))
+            }
             code => Err(Error::broker(code, ApiKey::ApiVersions.name(), "")),
         }
     }
@@ -62,8 +84,9 @@ impl Handshake {
         let common = theirs.and_then(|theirs| theirs.intersect(ours)).map(|range| range.max);
         match common.filter(|version| !self.fell_back && *version < self.version) {
             Some(version) => {
-                *self = Self { version, fell_back: true };
-                Ok(Step::Ask(api_versions(), version))
+                self.version = version;
+                self.fell_back = true;
+                Ok(self.ask())
             }
             None => Err(ErrorKind::UnsupportedVersion {
                 request: ApiKey::ApiVersions.name(),
@@ -75,19 +98,11 @@ impl Handshake {
     }
 }
 
-fn api_versions() -> Request {
-    let request = ApiVersionsRequest {
-        client_software_name: Str::from(SOFTWARE_NAME),
-        client_software_version: Str::from(SOFTWARE_VERSION),
-        ..ApiVersionsRequest::default()
-    };
-    request.into()
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
+    use crate::types::NodeId;
     use crate::wire::messages::api_versions_response::ApiVersion;
 
     fn peer() -> Peer {
@@ -115,7 +130,7 @@ mod tests {
 
     #[test]
     fn an_older_broker_is_asked_again_in_its_newest_version_and_only_once() {
-        let (mut handshake, first) = Handshake::start();
+        let (mut handshake, first) = Handshake::start(None);
         assert_eq!(asked(&first), Some(ApiKey::ApiVersions.supported().max));
         let second = handshake.answer(&peer(), refusal(&[(18, 0, 3)])).unwrap();
         assert_eq!(asked(&second), Some(3));
@@ -128,16 +143,37 @@ mod tests {
 
     #[test]
     fn a_refusal_without_versions_means_version_0() {
-        let (mut handshake, _) = Handshake::start();
+        let (mut handshake, _) = Handshake::start(None);
         assert_eq!(asked(&handshake.answer(&peer(), refusal(&[])).unwrap()), Some(0));
     }
 
     #[test]
     fn a_refusal_with_nothing_in_common_is_an_error_and_no_loop() {
         for range in [(18, 90, 99), (18, 3, 1), (18, -5, -1), (18, 0, 99)] {
-            let (mut handshake, _) = Handshake::start();
+            let (mut handshake, _) = Handshake::start(None);
             assert!(handshake.answer(&peer(), refusal(&[range])).is_err(), "{range:?}");
         }
+    }
+
+    #[test]
+    fn the_expected_broker_is_named_where_the_version_has_room() {
+        let expected = || Some(Expected { cluster_id: Str::from("c"), node: NodeId(7) });
+        let identity = |step: &Step| match step {
+            Step::Ask(Request::ApiVersions(request), _) => {
+                (request.cluster_id.as_deref() == Some("c"), request.node_id)
+            }
+            step => panic!("{step:?}"),
+        };
+        let (mut handshake, first) = Handshake::start(expected());
+        assert_eq!(identity(&first), (true, 7));
+        assert_eq!(identity(&handshake.answer(&peer(), refusal(&[(18, 0, 4)])).unwrap()), (false, -1));
+        let (_, anonymous) = Handshake::start(None);
+        assert_eq!(identity(&anonymous), (false, -1));
+        let (mut handshake, _) = Handshake::start(expected());
+        let error_code = Code::REBOOTSTRAP_REQUIRED.get();
+        let refused = ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() };
+        let error = handshake.answer(&peer(), refused.into()).unwrap_err();
+        assert!(error.is_retriable() && error.to_string().contains("another broker"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     error::{Error, ErrorKind},
+    types::NodeId,
     wire::{
         frame::FrameError,
         str::Str,
@@ -25,6 +26,22 @@ impl fmt::Display for Address {
         }
         write!(f, "{}:{}", self.host, self.port)
     }
+}
+
+/// Which broker of which cluster is expected at the other end (KIP-1242). Addresses are given to other brokers, and
+/// one of those must not get what was meant for this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) cluster_id: Str,
+    pub(crate) node: NodeId,
+}
+
+/// Where a link goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) address: Address,
+    /// `None` where anybody will do: at an address of the bootstrap list.
+    pub(crate) expected: Option<Expected>,
 }
 
 /// The address, with what it resolved to once that is known.

@@ -57,9 +57,9 @@ impl Rig {
     fn new(purpose: Purpose) -> Self {
         let settings = LinkSettings::new(&Config::new(["b:1"]), purpose);
         let now = start();
-        let address = Address { host: Str::from("b"), port: 1 };
+        let place = place("b", 1);
         Self {
-            link: Link::new(settings, NodeId(1), purpose, address, now, 1),
+            link: Link::new(settings, NodeId(1), purpose, place, now, 1),
             now,
             dials: Vec::new(),
             dialing: false,
@@ -217,6 +217,10 @@ impl Rig {
     fn ids(&mut self) -> Vec<u32> {
         self.outcomes.drain(..).map(|(id, _)| id).collect()
     }
+}
+
+fn place(host: &str, port: u16) -> Place {
+    Place { address: Address { host: Str::from(host), port }, expected: None }
 }
 
 fn metadata() -> Request {
@@ -629,7 +633,7 @@ fn a_broker_that_moved_is_connected_to_where_it_is() {
         rig.submit(id, produce(-1), ms(30_000));
     }
     rig.write_all();
-    rig.link.readdress(rig.now, Address { host: Str::from("c"), port: 2 });
+    rig.link.moved(rig.now, place("c", 2));
     rig.look();
     assert_eq!((rig.ids(), rig.closes, rig.dials.len()), (vec![1, 2, 3, 4, 5], 1, 2));
     rig.connect();
@@ -714,7 +718,7 @@ impl Rig {
             Operation::Closed => self.closed(),
             Operation::Pass(time) => self.pass(ms(time)),
             Operation::Move(port) => {
-                self.link.readdress(self.now, Address { host: Str::from("b"), port });
+                self.link.moved(self.now, place("b", port));
                 self.look();
             }
         }

@@ -18,7 +18,6 @@ use crate::{
     error::{ErrorKind, Result},
     net::{
         mailbox::ReplyTo,
-        pool::seed,
         transport::{Tcp, Transport},
     },
     sync::wake::Wake,
@@ -87,7 +86,7 @@ impl Client {
             .map_err(|_| ErrorKind::NoRuntime { call: "Client::connect" })?;
         let wake = Arc::new(Wake::default());
         let shared = Shared::new(config, Arc::new(transport), runtime.clone(), Arc::clone(&wake));
-        let driver = Driver::new(Arc::clone(&shared), wake, seed());
+        let driver = Driver::new(Arc::clone(&shared), wake);
         let client = Self { handle: Arc::new(Handle { shared }) };
         // The task ends when the client is closed, which the last handle does.
         drop(runtime.spawn(driver.run()));

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Instant};
 use super::shared::Shared;
 use crate::{
     engine::{
+        backoff::Random,
         catalog::{Catalog, Event},
         machine::{Call, Failure, Now, Outbox, Target, earlier},
     },
@@ -37,8 +38,8 @@ struct Homeless {
 const HOMELESS: usize = 4096;
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>, wake: Arc<Wake>, seed: u64) -> Self {
-        let catalog = Catalog::new(&shared.config, shared.clock.now(), seed);
+    pub(super) fn new(shared: Arc<Shared>, wake: Arc<Wake>) -> Self {
+        let catalog = Catalog::new(&shared.config, shared.clock.now(), Random::from_entropy());
         let mailbox = Mailbox::new(Arc::clone(&wake));
         Self { shared, wake, mailbox, catalog, outbox: Outbox::default(), homeless: Vec::new() }
     }
@@ -51,6 +52,9 @@ impl Driver {
             self.catalog.tick(now, &mut self.outbox);
             self.carry_out();
             self.house(now);
+            if cfg!(debug_assertions) {
+                self.catalog.check();
+            }
             let deadline = self.deadline();
             tokio::select! {
                 () = self.wake.rung() => {}

@@ -89,7 +89,7 @@ const IMPATIENCE: Duration = Duration::from_secs(60);
 const SHUN: Duration = Duration::from_secs(10);
 
 impl Catalog {
-    pub(crate) fn new(config: &Config, now: Now, seed: u64) -> Self {
+    pub(crate) fn new(config: &Config, now: Now, random: Random) -> Self {
         Self {
             bootstrap: config.bootstrap.clone(),
             backoff: Backoff { first: config.retry_backoff, max: config.retry_backoff_max },
@@ -107,7 +107,7 @@ impl Catalog {
             vain_rounds: 0,
             unsettled: 0,
             tokens: Tokens::default(),
-            random: Random::new(seed),
+            random,
         }
     }
 

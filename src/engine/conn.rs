@@ -122,7 +122,7 @@ impl<R> Link<R> {
         purpose: Purpose,
         place: Place,
         now: Now,
-        seed: u64,
+        random: Random,
     ) -> Self {
         Self {
             frames: FrameDecoder::new(settings.max_frame),
@@ -140,7 +140,7 @@ impl<R> Link<R> {
             failures: 0,
             muted_until: None,
             last_used: now.instant,
-            random: Random::new(seed),
+            random,
             effects: Vec::new(),
         }
     }

@@ -77,6 +77,9 @@ impl Driver {
         let mut retiring = false;
         loop {
             self.carry_out(&mut io);
+            if cfg!(debug_assertions) {
+                self.link.check();
+            }
             if self.link.is_forgotten(self.clock.now()) {
                 if retiring {
                     return;

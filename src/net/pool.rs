@@ -2,8 +2,7 @@
 //! not.
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
-    hash::{BuildHasher, Hasher},
+    collections::HashMap,
     io,
     sync::{Arc, Mutex},
 };
@@ -22,6 +21,7 @@ use super::{
 use crate::{
     config::Config,
     engine::{
+        backoff::Random,
         conn::{Link, LinkSettings, Place},
         machine::{Call, Failure, Purpose},
     },
@@ -123,7 +123,8 @@ impl Pool {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let settings = LinkSettings::new(&self.config, purpose);
         let status = Arc::new(Status::default());
-        let link = Link::new(settings, node, purpose, place.clone(), self.clock.now(), seed());
+        let random = Random::from_entropy();
+        let link = Link::new(settings, node, purpose, place.clone(), self.clock.now(), random);
         let driver = Driver {
             link,
             commands,
@@ -135,9 +136,4 @@ impl Pool {
         drop(self.runtime.spawn(driver.run()));
         LinkHandle { commands: sender, status, place }
     }
-}
-
-/// A number that differs from process to process and call to call, for jitter.
-pub(crate) fn seed() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

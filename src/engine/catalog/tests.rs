@@ -40,7 +40,7 @@ struct Rig {
 impl Rig {
     fn new(bootstrap: &[&str]) -> Self {
         let now = Now { instant: Instant::now(), unix_ms: 0 };
-        let catalog = Catalog::new(&Config::new(bootstrap.iter().copied()), now, 1);
+        let catalog = Catalog::new(&Config::new(bootstrap.iter().copied()), now, Random::new(1));
         let (out, attempts) = (Outbox::default(), Vec::new());
         let mut rig = Self { catalog, now, out, updates: 0, attempts, brokers: vec![1, 2, 3] };
         rig.pass(ms(0));

@@ -59,7 +59,7 @@ impl Rig {
         let now = start();
         let place = place("b", 1);
         Self {
-            link: Link::new(settings, NodeId(1), purpose, place, now, 1),
+            link: Link::new(settings, NodeId(1), purpose, place, now, Random::new(1)),
             now,
             dials: Vec::new(),
             dialing: false,

@@ -1,15 +1,21 @@
 //! An embedded Kafka cluster for tests.
 //!
 //! [`Cluster`] runs any number of nodes in this process, over TCP on loopback or through memory. It needs the features
-//! `testing` and `net`.
+//! `testing` and `net`. A [`Rule`] makes it misbehave, and its journal tells what it was asked.
 
+mod api;
 pub(crate) mod broker;
 #[cfg(feature = "net")]
 mod cluster;
+mod faults;
+mod journal;
 #[cfg(feature = "net")]
 mod listener;
 mod settings;
 
+pub use api::Api;
 #[cfg(feature = "net")]
-pub use cluster::{Cluster, ClusterBuilder};
+pub use cluster::{Cluster, ClusterBuilder, FaultHandle};
+pub use faults::{Fault, Rule};
+pub use journal::Entry;
 pub use settings::{Limits, Settings};

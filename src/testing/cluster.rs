@@ -5,11 +5,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle as Runtime;
 
 use super::broker::Broker;
+use super::faults::{FaultId, Rule};
+use super::journal::Entry;
 use super::listener::actor::Actor;
 use super::listener::handle::Handle;
 use super::listener::memory::Network;
@@ -282,6 +285,24 @@ impl Cluster {
         self.machine().run(|broker, _| broker.forget_producers()).await
     }
 
+    /// Puts a rule in force, behind those that are in force already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] if the cluster's runtime has ended.
+    pub async fn fault(&self, rule: Rule) -> Result<FaultHandle> {
+        let (id, hits) = self.machine().run(move |broker, _| broker.add_fault(rule)).await?;
+        Ok(FaultHandle { id, hits, machine: self.machine().clone() })
+    }
+
+    /// The newest requests that the cluster was asked, oldest first, as many as
+    /// [`journal_entries`](Limits::journal_entries).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] if the cluster's runtime has ended.
+    pub async fn journal(&self) -> Result<Vec<Entry>> {
+        self.machine().run(|broker, _| broker.journal().cloned().collect()).await
+    }
+
     /// Forbids everything with a topic, a group or a transactional id; or, with an empty name, what needs the cluster's
     /// permission, such as creating topics. Clients are answered the authorization error of each request.
     ///
@@ -323,6 +344,31 @@ impl Cluster {
         };
         let unknown = || Error::broker(Code::BROKER_ID_NOT_REGISTERED, call, format!("node {node}"));
         if known { Ok(()) } else { Err(unknown()) }
+    }
+}
+
+/// A rule in force. It stays in force when this is dropped.
+#[derive(Clone, Debug)]
+pub struct FaultHandle {
+    id: FaultId,
+    hits: Arc<AtomicU64>,
+    machine: Handle,
+}
+
+impl FaultHandle {
+    /// How many requests the rule has hit.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Ends the rule.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] if the cluster's runtime has ended.
+    pub async fn remove(self) -> Result<()> {
+        let id = self.id;
+        self.machine.run(move |broker, _| broker.remove_fault(id)).await
     }
 }
 

@@ -41,8 +41,8 @@ impl Call {
 
     /// The code that a fault rule wants for a topic as a whole.
     pub(super) fn refused_topic(&self, topic: &str) -> Option<Code> {
-        let refusal = self.refusals.iter().find(|refusal| refusal.covers(topic, None))?;
-        Some(refusal.code)
+        let mut whole = self.refusals.iter().filter(|refusal| refusal.partition.is_none());
+        whole.find(|refusal| refusal.covers(topic, None)).map(|refusal| refusal.code)
     }
 }
 

@@ -3,11 +3,16 @@
 #[cfg(test)]
 use bytes::Bytes;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use super::state::Node;
 use super::topic::TopicConfig;
 use super::{Broker, ConnectionId};
 use crate::engine::machine::Now;
 use crate::error::{Code, Resource};
+use crate::testing::faults::{FaultId, Rule};
+use crate::testing::journal::Entry;
 use crate::types::NodeId;
 use crate::wire::str::Str;
 #[cfg(test)]
@@ -126,6 +131,20 @@ impl Broker {
     /// Undoes [`Broker::deny`].
     pub(crate) fn allow(&mut self, resource: Resource, name: &str) {
         self.state.allow(resource, &name.into());
+    }
+
+    /// Puts a fault rule in force; the counter tells how many requests it has hit.
+    pub(crate) fn add_fault(&mut self, rule: Rule) -> (FaultId, Arc<AtomicU64>) {
+        self.faults.add(rule)
+    }
+
+    pub(crate) fn remove_fault(&mut self, id: FaultId) {
+        self.faults.remove(id);
+    }
+
+    /// What was asked, oldest first.
+    pub(crate) fn journal(&self) -> impl Iterator<Item = &Entry> {
+        self.journal.read()
     }
 
     /// The largest request that a connection takes, in bytes.

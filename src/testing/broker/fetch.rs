@@ -38,6 +38,16 @@ pub(super) struct Fetch {
     pub(super) only_news: bool,
 }
 
+/// What a fetch is to read, and for which session.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) partitions: Vec<Wanted>,
+    /// 0 for none.
+    pub(super) session_id: i32,
+    /// Whether only news is to be answered.
+    pub(super) only_news: bool,
+}
+
 /// A partition to read.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
@@ -67,18 +77,18 @@ pub(super) struct Reading {
 }
 
 impl Fetch {
-    pub(super) fn new(state: &State, call: &Call, request: &FetchRequest, partitions: Vec<Wanted>) -> Self {
+    pub(super) fn new(state: &State, call: &Call, request: &FetchRequest, opened: Opened) -> Self {
         let limit = usize::try_from(state.settings.fetch_max_bytes).unwrap_or(0);
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(limit);
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Self {
-            partitions,
+            partitions: opened.partitions,
             min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
             max_bytes,
             committed: request.isolation_level == 1,
             until: deadline_after(call.now, wait),
-            session_id: 0,
-            only_news: false,
+            session_id: opened.session_id,
+            only_news: opened.only_news,
         }
     }
 
@@ -198,13 +208,15 @@ fn failed_partition(state: &State, call: &Call, wanted: &Wanted, code: Code) -> 
 /// Appends a partition's data under its topic, which stands last if it is there.
 fn push(topics: &mut Vec<FetchableTopicResponse>, wanted: &Wanted, data: PartitionData) {
     let id = wanted.topic.id.unwrap_or_default();
-    let same = |topic: &&mut FetchableTopicResponse| topic.topic_id == id && topic.topic == wanted.topic.name;
+    // By name or by id, never both.
+    let name = if wanted.topic.id.is_none() { wanted.topic.name.clone() } else { Str::default() };
+    let same = |topic: &&mut FetchableTopicResponse| topic.topic_id == id && topic.topic == name;
     if let Some(topic) = topics.last_mut().filter(same) {
         topic.partitions.push(data);
         return;
     }
     topics.push(FetchableTopicResponse {
-        topic: wanted.topic.name.clone(),
+        topic: name,
         topic_id: id,
         partitions: vec![data],
         ..FetchableTopicResponse::default()

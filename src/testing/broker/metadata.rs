@@ -72,10 +72,7 @@ fn one_topic(
         Ok(topic) if state.is_denied(Resource::Topic, &topic.name) => {
             failed(Code::TOPIC_AUTHORIZATION_FAILED, wanted.name.clone())
         }
-        Ok(topic) => match call.refused_topic(&topic.name) {
-            Some(code) => failed(code, Some(topic.name.clone())),
-            None => described(state, call, topic),
-        },
+        Ok(topic) => described(state, call, topic),
         Err(code) => {
             let Some(name) = &wanted.name else { return failed(code, None) };
             if state.is_denied(Resource::Topic, name) {
@@ -104,6 +101,14 @@ fn auto_create(state: &mut State, name: &Str) {
 }
 
 fn described(state: &State, call: &Call, topic: &Topic) -> MetadataResponseTopic {
+    if let Some(code) = call.refused_topic(&topic.name) {
+        return MetadataResponseTopic {
+            error_code: code.get(),
+            name: Some(topic.name.clone()),
+            topic_id: topic.id,
+            ..MetadataResponseTopic::default()
+        };
+    }
     let partitions = topic.partitions.iter().zip(0..);
     MetadataResponseTopic {
         name: Some(topic.name.clone()),

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod commit;
+mod faults;
 mod fetch;
 mod groups;
 mod hostile;
 mod offsets;
 mod produce;
+mod sessions;
 mod topics;
 mod versions;
 

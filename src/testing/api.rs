@@ -1,0 +1,60 @@
+//! The requests by name, for rules and for the journal.
+
+use std::fmt;
+
+use crate::wire::versions::ApiKey;
+
+macro_rules! apis {
+    ($($name:ident,)*) => {
+        /// A kind of request that the embedded cluster answers.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Api {
+            $(#[doc = concat!("`", stringify!($name), "`.")] $name,)*
+        }
+
+        impl Api {
+            /// `None` for one that the cluster does not answer.
+            pub(crate) fn of(key: ApiKey) -> Option<Self> {
+                match key {
+                    $(ApiKey::$name => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            fn key(self) -> ApiKey {
+                match self {
+                    $(Self::$name => ApiKey::$name,)*
+                }
+            }
+        }
+    };
+}
+
+apis! {
+    ApiVersions,
+    CreateTopics,
+    DeleteTopics,
+    DescribeCluster,
+    DescribeGroups,
+    Fetch,
+    FindCoordinator,
+    Heartbeat,
+    InitProducerId,
+    JoinGroup,
+    LeaveGroup,
+    ListGroups,
+    ListOffsets,
+    Metadata,
+    OffsetCommit,
+    OffsetFetch,
+    OffsetForLeaderEpoch,
+    Produce,
+    SyncGroup,
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key().fmt(f)
+    }
+}

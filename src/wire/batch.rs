@@ -11,16 +11,17 @@ mod error;
 mod header;
 mod record;
 
-pub(crate) use control::{ControlError, ControlType};
+pub(crate) use control::ControlType;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use control::{Marker, end_transaction_marker};
-pub(crate) use decode::{Batch, Batches, RecordCursor, Records};
-pub(crate) use encode::{AppendError, BatchBuilder, SealedBatch, Stamp, size_bound};
-pub(crate) use error::{BatchError, BatchFault, Field, RecordFault};
-pub(crate) use header::{
-    Attributes, BatchHeader, HEADER_LEN, TimestampType, set_base_offset, set_leader_epoch,
-};
-pub(crate) use record::{HeaderFault, HeadersIter, RawRecord, RecordRef, Span};
+pub(crate) use decode::{Batch, Batches, RecordCursor};
+pub(crate) use encode::{BatchBuilder, SealedBatch, Stamp, size_bound};
+pub(crate) use error::BatchError;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use error::BatchFault;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use header::{BatchHeader, HEADER_LEN, TimestampType, set_base_offset, set_leader_epoch};
+pub(crate) use record::{HeadersIter, RawRecord, RecordRef, Span};
 
 #[cfg(test)]
 mod tests;

@@ -40,10 +40,6 @@ const DELETE_HORIZON: i16 = 1 << 6;
 pub(crate) struct Attributes(i16);
 
 impl Attributes {
-    pub(crate) const fn from_bits(bits: i16) -> Self {
-        Self(bits)
-    }
-
     pub(crate) const fn bits(self) -> i16 {
         self.0
     }
@@ -84,14 +80,10 @@ impl Attributes {
         self.with(TRANSACTIONAL, on)
     }
 
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub(crate) const fn with_control(self, on: bool) -> Self {
         self.with(CONTROL, on)
-    }
-
-    #[must_use]
-    pub(crate) const fn with_timestamp_type(self, kind: TimestampType) -> Self {
-        self.with(LOG_APPEND_TIME, matches!(kind, TimestampType::LogAppend))
     }
 
     const fn with(self, bit: i16, on: bool) -> Self {
@@ -199,11 +191,13 @@ impl BatchHeader {
 }
 
 /// Sets the base offset of the batch that `batch` starts with; the CRC does not cover it.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn set_base_offset(batch: &mut [u8], offset: i64) {
     put(batch, at::BASE_OFFSET, offset.to_be_bytes());
 }
 
 /// Sets the partition leader epoch of the batch that `batch` starts with; the CRC does not cover it.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn set_leader_epoch(batch: &mut [u8], epoch: i32) {
     put(batch, at::LEADER_EPOCH, epoch.to_be_bytes());
 }

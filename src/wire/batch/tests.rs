@@ -8,6 +8,7 @@ mod properties;
 
 use bytes::Bytes;
 
+use super::encode::AppendError;
 use super::*;
 use crate::record::Header;
 use crate::wire::compress::{Codec, Compression};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
+use super::super::header::Attributes;
 use super::super::*;
 use super::LIMIT;
 use crate::record::Header;

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::super::control::ControlError;
+use super::super::error::{Field, RecordFault};
 use super::super::header::{HEADER_LEN, at, put};
 use super::super::*;
 use super::{LIMIT, sealed};

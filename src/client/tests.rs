@@ -102,6 +102,23 @@ async fn settings_that_cannot_stand_are_all_reported() {
     assert_eq!(problems.iter().map(|p| p.setting).collect::<Vec<_>>(), ["bootstrap", "request_timeout"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn times_without_measure_do_no_harm() {
+    let network = Network::default();
+    network.broker("b1:9092", 1, alive);
+    let config = config(&["b1:9092"])
+        .bootstrap_timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .request_timeout(Duration::MAX)
+        .reconnect_backoff(Duration::MAX, Duration::MAX)
+        .retry_backoff(Duration::MAX, Duration::MAX)
+        .metadata_max_age(Duration::MAX)
+        .connections_max_idle(Duration::MAX);
+    let client = Client::connect_over(network, config).await.unwrap();
+    beat(&client, Duration::MAX).await.unwrap();
+    assert!(client.topic(&"nothing".into(), SECOND, "max_block").await.is_err());
+}
+
 #[test]
 fn without_a_runtime_there_is_an_error_and_no_panic() {
     let mut connecting = std::pin::pin!(Client::connect(config(&["b1:9092"])));

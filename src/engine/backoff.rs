@@ -52,7 +52,8 @@ impl Backoff {
     /// The wait before retry number `attempt`, counted from 0.
     pub(crate) fn delay(self, attempt: u32, random: &mut Random) -> Duration {
         let grown = self.first.saturating_mul(1_u32.checked_shl(attempt.min(30)).unwrap_or(u32::MAX));
-        grown.min(self.max).mul_f64(0.8 + 0.4 * random.fraction())
+        // A longer wait than a day is a setting without measure, and jitter on it may not fit.
+        grown.min(self.max).min(Duration::from_secs(24 * 3600)).mul_f64(0.8 + 0.4 * random.fraction())
     }
 }
 
@@ -68,6 +69,13 @@ mod tests {
             let ms = backoff.delay(attempt, &mut random).as_millis();
             assert!((nominal * 8 / 10..=nominal * 12 / 10).contains(&ms), "{attempt}: {ms}");
         }
+    }
+
+    #[test]
+    fn a_limit_without_measure_is_no_panic() {
+        let backoff = Backoff { first: Duration::MAX, max: Duration::MAX };
+        let mut random = Random::new(7);
+        assert!((0..100).all(|attempt| backoff.delay(attempt, &mut random) < Duration::from_secs(30 * 3600)));
     }
 
     #[test]

@@ -222,12 +222,12 @@ impl Catalog {
         self.failed.remove(&asking.node);
         self.failed.retain(|id, _| id.0 < 0 || snapshot.brokers.contains_key(id));
         self.last = Some(asking.node);
-        self.due = earlier(self.due, Some(now.instant + self.max_age));
+        self.due = earlier(self.due, Some(deadline_after(now, self.max_age)));
         let is_awaited = |topic| self.wanted.get(topic).is_some_and(|said| now.instant < *said + IMPATIENCE);
         if unsettled.iter().any(is_awaited) {
             let wait = self.backoff.delay(self.unsettled, &mut self.random);
             self.unsettled = self.unsettled.saturating_add(1);
-            self.due = earlier(self.due, Some(now.instant + wait));
+            self.due = earlier(self.due, Some(deadline_after(now, wait)));
         } else {
             self.unsettled = 0;
         }
@@ -254,7 +254,7 @@ impl Catalog {
             }
             self.vain_rounds = self.vain_rounds.saturating_add(1);
             self.tried.clear();
-            self.not_before = now.instant + wait;
+            self.not_before = deadline_after(now, wait);
             self.due = Some(self.not_before);
         }
         out.events.push(Event::Failed(self.failed.values().map(|(_, attempt)| attempt.clone()).collect()));

@@ -27,7 +27,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     engine::{
         backoff::Random,
-        machine::{Answer, Call, Failure, Now, Outcome, Purpose, earlier},
+        machine::{Answer, Call, Failure, Now, Outcome, Purpose, deadline_after, earlier},
     },
     error::{Error, ErrorKind},
     types::NodeId,
@@ -80,7 +80,7 @@ pub(crate) struct Link<R> {
     failures: u32,
     /// Until when the broker wants nothing more (KIP-219).
     muted_until: Option<Instant>,
-    last_used: Instant,
+    last_used: Now,
     random: Random,
     effects: Vec<Effect<R>>,
 }
@@ -112,6 +112,10 @@ const WRITE_AHEAD: usize = 64 << 10;
 /// long as it said, so nothing is gained by believing it longer, and an absurd number must not stop the client.
 const MAX_THROTTLE: Duration = Duration::from_secs(10);
 
+/// What may be wrong with a listener that takes a connection and closes it without a word.
+const UNGREETED: &str =
+    "it was closed before the first answer, as a listener for TLS does that is spoken to in plain text";
+
 /// What the time for connecting grows up to when it fails again and again (KIP-601).
 const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -139,7 +143,7 @@ impl<R> Link<R> {
             next_correlation_id: 0,
             failures: 0,
             muted_until: None,
-            last_used: now.instant,
+            last_used: now,
             random,
             effects: Vec::new(),
         }
@@ -156,7 +160,7 @@ impl<R> Link<R> {
             let error = self.peer.io(std::io::ErrorKind::WouldBlock, detail);
             return self.done(reply, Err(Failure { maybe_sent: false, error }));
         }
-        self.last_used = now.instant;
+        self.last_used = now;
         self.queue.push(Waiting { call, reply, since: now.instant });
         match self.state {
             State::Idle => self.dial(now),
@@ -237,11 +241,7 @@ impl<R> Link<R> {
     pub(crate) fn closed(&mut self, now: Now, error: &std::io::Error, in_frame: bool) {
         let eof = error.kind() == std::io::ErrorKind::UnexpectedEof;
         let detail = match &self.state {
-            State::Handshaking { .. } if eof => {
-                "it was closed before the first answer: a listener for TLS does \
-                                                  that when it is spoken to in plain text"
-                    .to_owned()
-            }
+            State::Handshaking { .. } if eof => UNGREETED.to_owned(),
             _ if eof && in_frame => "it was closed in the middle of an answer".to_owned(),
             _ if eof => "it was closed by the broker".to_owned(),
             _ => error.to_string(),
@@ -343,7 +343,7 @@ impl<R> Link<R> {
         let growth = 1_u32.checked_shl(self.failures.min(8)).unwrap_or(1);
         let limit = MAX_CONNECT_TIMEOUT.max(self.settings.connect_timeout);
         let patience = self.settings.connect_timeout.saturating_mul(growth).min(limit);
-        self.state = State::Dialing { since: now.instant, until: now.instant + patience };
+        self.state = State::Dialing { since: now.instant, until: deadline_after(now, patience) };
         tracing::debug!(broker = %self.node, purpose = ?self.purpose, address = %self.place.address, attempt = self.failures, "connecting");
         self.effects.push(Effect::Dial { address: self.place.address.clone(), attempt: self.failures });
     }
@@ -351,7 +351,7 @@ impl<R> Link<R> {
     /// Sends as much of the queue as may be sent now.
     fn send(&mut self, now: Now) {
         while matches!(self.state, State::Ready)
-            && self.muted_until.is_none()
+            && self.muted_until.is_none_or(|until| until <= now.instant)
             && self.flight.len() < self.settings.in_flight
             && self.outgoing.len() < WRITE_AHEAD
         {
@@ -393,7 +393,7 @@ impl<R> Link<R> {
             }
         };
         self.next_correlation_id = correlation_id.checked_add(1).unwrap_or(0);
-        let overdue = deadline.max(now.instant + self.settings.request_timeout);
+        let overdue = deadline.max(deadline_after(now, self.settings.request_timeout));
         self.flight.push(Sent {
             correlation_id,
             key: request.key(),
@@ -444,14 +444,14 @@ impl<R> Link<R> {
         }
         // The broker really works: from here on a lost connection is nothing that is getting worse.
         self.failures = 0;
-        self.last_used = now.instant;
+        self.last_used = now;
         self.answered(sent, response);
     }
 
     fn take_step(&mut self, now: Now, step: Step) {
         match step {
             Step::Ask(request, version) => {
-                let deadline = now.instant + self.settings.request_timeout;
+                let deadline = deadline_after(now, self.settings.request_timeout);
                 let order = Order { version, answered: true, since: now.instant, deadline };
                 if let Err((_, error)) = self.encode(now, &request, order, None) {
                     self.lose(now, error);
@@ -461,7 +461,7 @@ impl<R> Link<R> {
                 tracing::debug!(broker = %self.node, purpose = ?self.purpose, peer = %self.peer, "connected");
                 self.versions = Arc::new(versions);
                 self.state = State::Ready;
-                self.last_used = now.instant;
+                self.last_used = now;
                 self.effects.push(Effect::Ready(Arc::clone(&self.versions)));
                 self.send(now);
             }
@@ -523,7 +523,7 @@ impl<R> Link<R> {
     fn back_off(&mut self, now: Now) {
         let attempt = self.failures.saturating_sub(1);
         let wait = self.settings.reconnect.delay(attempt, &mut self.random);
-        self.state = State::Backoff { until: now.instant + wait };
+        self.state = State::Backoff { until: deadline_after(now, wait) };
     }
 
     /// Nothing that was on the connection will be answered.
@@ -561,7 +561,7 @@ impl<R> Link<R> {
     /// When a connection that is used for nothing is closed.
     fn idle_until(&self) -> Option<Instant> {
         let idle = self.flight.is_empty() && self.queue.is_empty();
-        idle.then(|| self.last_used + self.settings.max_idle)
+        idle.then(|| deadline_after(self.last_used, self.settings.max_idle))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
         machine::{Answer, Call, Failure, Now, Outcome, Purpose, Target, Token, deadline_after},
     },
     error::{ErrorKind, Result},
+    metrics::{Metrics, MetricsSnapshot},
     net::{
         mailbox::ReplyTo,
         transport::{Tcp, Transport},
@@ -100,8 +101,31 @@ impl Client {
         self.shared().close();
     }
 
+    /// What the client and all its producers and consumers have counted until now: connections, requests, batches and
+    /// bytes. It costs a few microseconds and a copy of each number; nothing waits for it. It may be called after
+    /// [`close`](Self::close).
+    ///
+    /// ```no_run
+    /// # async fn example(client: milena::Client) {
+    /// let metrics = client.metrics();
+    /// for (broker, counted) in &metrics.brokers {
+    ///     println!("broker {broker}: {} requests, p99 {:?}", counted.requests, counted.request_latency.p99());
+    /// }
+    /// println!("{} records sent", metrics.produced_total().records);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.shared().metrics.snapshot()
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
+    }
+
+    /// Where the roles count.
+    pub(crate) fn counters(&self) -> &Arc<Metrics> {
+        &self.shared().metrics
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -10,6 +10,8 @@ mod engine;
 mod error;
 mod message;
 #[cfg(feature = "net")]
+mod metrics;
+#[cfg(feature = "net")]
 mod net;
 #[cfg(feature = "net")]
 mod producer;
@@ -37,6 +39,11 @@ pub use client::Client;
 pub use config::Config;
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
 pub use message::{Batch, Headers, Message, RecordRef, Records};
+#[cfg(feature = "net")]
+pub use metrics::{
+    BrokerMetrics, ConsumedMetrics, ConsumerMetrics, Histogram, MetricsSnapshot, ProducedMetrics,
+    ProducerMetrics,
+};
 #[cfg(feature = "net")]
 pub use net::transport;
 #[cfg(feature = "net")]

@@ -26,6 +26,7 @@ use crate::{
         machine::{Call, Purpose, Target, deadline_after},
     },
     error::{Attempt, Code, Error, ErrorKind, Result},
+    metrics::Metrics,
     net::{clock::Clock, mailbox::ReplyTo, pool::Pool, transport::Transport},
     sync::{lock, wake::Wake},
     types::{NodeId, TopicName},
@@ -36,6 +37,7 @@ use crate::{
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) pool: Pool,
     pub(super) inbox: Inbox,
     snapshot: watch::Sender<Arc<Snapshot>>,
@@ -54,10 +56,12 @@ impl Shared {
         wake: Arc<Wake>,
     ) -> Arc<Self> {
         let clock = Clock::start();
-        let pool = Pool::new(config.clone(), transport, runtime, clock);
+        let metrics = Arc::new(Metrics::default());
+        let pool = Pool::new(config.clone(), transport, runtime, clock, Arc::clone(&metrics));
         Arc::new(Self {
             config,
             clock,
+            metrics,
             pool,
             inbox: Inbox::new(wake),
             snapshot: watch::Sender::new(Arc::default()),

@@ -10,6 +10,7 @@
 //! Calls that wait while an attempt to connect fails, fail with it: nothing of them was sent, so whoever made them
 //! can ask elsewhere. Calls that wait when an established connection is lost ride on the next attempt.
 
+mod effect;
 mod flight;
 mod handshake;
 mod peer;
@@ -40,6 +41,7 @@ use crate::{
     },
 };
 
+pub(crate) use effect::{Count, Effect};
 pub(crate) use peer::{Address, Expected, Place};
 pub(crate) use settings::LinkSettings;
 
@@ -47,19 +49,6 @@ use flight::{Flight, Sent};
 use handshake::{Handshake, Step};
 use peer::Peer;
 use queue::{Queue, Waiting};
-
-/// What the driver of a link has to do.
-#[derive(Debug)]
-pub(crate) enum Effect<R> {
-    /// Open a connection, and report it with [`Link::dialed`]. `attempt` counts the failures before it.
-    Dial { address: Address, attempt: u32 },
-    /// The connection can be used; these are the versions that the broker has.
-    Ready(Arc<Versions>),
-    /// Drop the connection, or the attempt to open one.
-    Close,
-    /// The outcome of a call.
-    Done(R, Outcome),
-}
 
 /// The machine of one connection. `R` is the return address of a call; the machine gives it back with the outcome.
 #[derive(Debug)]
@@ -212,6 +201,7 @@ impl<R> Link<R> {
         bytes::Buf::advance(&mut self.outgoing, count);
         for sent in self.flight.written(count) {
             let response = Response::Produce(ProduceResponse::default());
+            self.count_answer(now, &sent, Duration::ZERO);
             self.answered(sent, response);
         }
         self.send(now);
@@ -409,6 +399,7 @@ impl<R> Link<R> {
         for part in frame.parts() {
             self.outgoing.push(part.clone());
         }
+        self.effects.push(Effect::Count(Count::Sent));
         Ok(())
     }
 
@@ -429,13 +420,15 @@ impl<R> Link<R> {
             Err(error) => {
                 let detail = format!("{} version {}: {error}", sent.key, sent.version);
                 let error = self.peer.malformed(detail);
+                self.effects.push(Effect::Count(Count::Unanswered(1)));
                 if let Some(reply) = sent.reply {
                     self.done(reply, Err(Failure { maybe_sent: true, error: error.clone() }));
                 }
                 return self.lose(now, error);
             }
         };
-        self.mute(now, &response);
+        let throttle = self.mute(now, &response);
+        self.count_answer(now, &sent, throttle);
         if let State::Handshaking { handshake, .. } = &mut self.state {
             return match handshake.answer(&self.peer, response) {
                 Ok(step) => self.take_step(now, step),
@@ -471,11 +464,20 @@ impl<R> Link<R> {
     /// Since Kafka 2.0 a broker answers first and says for how long it wants nothing more; a client that sends on
     /// only fills the broker's socket buffers. Older brokers hold the answer back instead and say so in the same
     /// field; waiting twice does no harm.
-    fn mute(&mut self, now: Now, response: &Response) {
-        let Some(ms) = u64::try_from(response.throttle_time_ms()).ok().filter(|ms| *ms > 0) else { return };
+    fn mute(&mut self, now: Now, response: &Response) -> Duration {
+        let ms = u64::try_from(response.throttle_time_ms()).unwrap_or(0);
+        if ms == 0 {
+            return Duration::ZERO;
+        }
         let silence = Duration::from_millis(ms).min(MAX_THROTTLE);
         tracing::debug!(broker = %self.node, purpose = ?self.purpose, peer = %self.peer, throttle_ms = ms, "throttled");
         self.muted_until = Some(now.instant + silence);
+        silence
+    }
+
+    fn count_answer(&mut self, now: Now, sent: &Sent<R>, throttle: Duration) {
+        let latency = now.instant.saturating_duration_since(sent.sent);
+        self.effects.push(Effect::Count(Count::Answered { latency, throttle }));
     }
 
     fn answered(&mut self, sent: Sent<R>, response: Response) {
@@ -530,6 +532,9 @@ impl<R> Link<R> {
     fn fail_flight(&mut self, error: &Error) {
         self.outgoing = Segments::default();
         self.muted_until = None;
+        if !self.flight.is_empty() {
+            self.effects.push(Effect::Count(Count::Unanswered(self.flight.len())));
+        }
         for (sent, maybe_sent) in self.flight.drain() {
             if let Some(reply) = sent.reply {
                 self.done(reply, Err(Failure { maybe_sent, error: error.clone() }));

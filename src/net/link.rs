@@ -24,10 +24,11 @@ use super::{
 };
 use crate::{
     engine::{
-        conn::{Effect, Link, Place},
+        conn::{Count, Effect, Link, Place},
         machine::Call,
     },
     error::Result,
+    metrics::LinkMeter,
     sync::lock,
     wire::{codec::Segments, versions::Versions},
 };
@@ -66,6 +67,7 @@ pub(super) struct Driver {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) clock: Clock,
     pub(super) status: Arc<Status>,
+    pub(super) meter: LinkMeter,
 }
 
 impl Driver {
@@ -131,17 +133,26 @@ impl Driver {
         match event {
             Event::Dialed(Ok((stream, peer))) => {
                 io.connection = Connection::Open(stream);
+                self.meter.opened();
                 self.link.dialed(now, Ok(peer));
             }
             Event::Dialed(Err(error)) => {
                 io.connection = Connection::None;
+                self.meter.could_not_open();
                 self.link.dialed(now, Err(error));
             }
-            Event::Wrote(count) => self.link.written(now, count),
-            Event::Read => self.link.received(now, &mut io.input),
+            Event::Wrote(count) => {
+                self.meter.wrote(count);
+                self.link.written(now, count);
+            }
+            Event::Read(count) => {
+                self.meter.read(count);
+                self.link.received(now, &mut io.input);
+            }
             Event::Failed(error) => {
                 let in_frame = !io.input.is_empty();
                 io.connection = Connection::None;
+                self.meter.closed();
                 self.link.closed(now, &error, in_frame);
             }
         }
@@ -156,10 +167,24 @@ impl Driver {
                 }
                 Effect::Ready(versions) => self.status.set(Some(versions)),
                 Effect::Close => {
+                    if matches!(io.connection, Connection::Dialing(_)) {
+                        self.meter.could_not_open();
+                    }
                     *io = Io::default();
+                    self.meter.closed();
                     self.status.set(None);
                 }
-                Effect::Done(reply, outcome) => reply.send(outcome),
+                Effect::Done(reply, outcome) => {
+                    if outcome.is_err() {
+                        self.meter.failed();
+                    }
+                    reply.send(outcome);
+                }
+                Effect::Count(Count::Sent) => self.meter.sent(),
+                Effect::Count(Count::Answered { latency, throttle }) => {
+                    self.meter.answered(latency, throttle);
+                }
+                Effect::Count(Count::Unanswered(count)) => self.meter.unanswered(count),
             }
         }
     }
@@ -184,8 +209,8 @@ enum Connection {
 enum Event {
     Dialed(Result<Dialed>),
     Wrote(usize),
-    /// There is more in the input.
-    Read,
+    /// There is so much more in the input.
+    Read(usize),
     /// The connection is gone.
     Failed(io::Error),
 }
@@ -213,7 +238,7 @@ impl Io {
         let read = pin!(stream.read_buf(&mut self.input));
         Poll::Ready(match ready!(read.poll(cx)) {
             Ok(0) => Event::Failed(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Event::Read,
+            Ok(count) => Event::Read(count),
             Err(error) => Event::Failed(error),
         })
     }

@@ -26,6 +26,7 @@ use crate::{
         machine::{Call, Failure, Purpose},
     },
     error::ErrorKind,
+    metrics::Metrics,
     sync::lock,
     types::NodeId,
     wire::versions::Versions,
@@ -38,6 +39,7 @@ pub(crate) struct Pool {
     transport: Arc<dyn Transport>,
     runtime: Handle,
     clock: Clock,
+    metrics: Arc<Metrics>,
     /// `None` once the pool is closed.
     links: Mutex<Option<HashMap<(NodeId, Purpose), LinkHandle>>>,
 }
@@ -53,8 +55,14 @@ struct LinkHandle {
 const COMMANDS: usize = 1024;
 
 impl Pool {
-    pub(crate) fn new(config: Config, transport: Arc<dyn Transport>, runtime: Handle, clock: Clock) -> Self {
-        Self { config, transport, runtime, clock, links: Mutex::new(Some(HashMap::new())) }
+    pub(crate) fn new(
+        config: Config,
+        transport: Arc<dyn Transport>,
+        runtime: Handle,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { config, transport, runtime, clock, metrics, links: Mutex::new(Some(HashMap::new())) }
     }
 
     /// Hands a call to the link, which is opened to `place` if there is none. Never blocks.
@@ -131,6 +139,7 @@ impl Pool {
             transport: Arc::clone(&self.transport),
             clock: self.clock,
             status: Arc::clone(&status),
+            meter: self.metrics.link(node),
         };
         // The task ends when the pool drops the sender. Where the runtime is gone, it is dropped at once.
         drop(self.runtime.spawn(driver.run()));

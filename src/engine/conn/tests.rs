@@ -46,6 +46,9 @@ struct Rig {
     dialing: bool,
     closes: usize,
     outcomes: Vec<(u32, Outcome)>,
+    /// Requests in flight and those answered, as the link counts them.
+    in_flight: usize,
+    answered: Vec<(Duration, Duration)>,
     /// What arrived at the broker and is not a whole request yet.
     arrived: BytesMut,
     /// Requests that the broker has not answered.
@@ -65,6 +68,8 @@ impl Rig {
             dialing: false,
             closes: 0,
             outcomes: Vec::new(),
+            in_flight: 0,
+            answered: Vec::new(),
             arrived: BytesMut::new(),
             unanswered: VecDeque::new(),
             input: BytesMut::new(),
@@ -199,8 +204,15 @@ impl Rig {
                     self.input.clear();
                 }
                 Effect::Done(id, outcome) => self.outcomes.push((id, outcome)),
+                Effect::Count(Count::Sent) => self.in_flight += 1,
+                Effect::Count(Count::Answered { latency, throttle }) => {
+                    self.in_flight -= 1;
+                    self.answered.push((latency, throttle));
+                }
+                Effect::Count(Count::Unanswered(count)) => self.in_flight -= count,
             }
         }
+        assert_eq!(self.in_flight, self.link.flight.len(), "every request is counted");
     }
 
     /// The one outcome so far.
@@ -375,6 +387,20 @@ fn a_throttled_link_is_silent_for_as_long_as_the_broker_says() {
         rig.answer(throttled(0));
         assert_eq!(rig.ids(), [1, 2]);
     }
+}
+
+#[test]
+fn answers_are_counted_with_their_time() {
+    let mut rig = Rig::ready(Purpose::Produce);
+    rig.answered.clear();
+    rig.submit(1, produce(-1), ms(30_000));
+    rig.submit(2, produce(0), ms(30_000));
+    rig.pass(ms(5));
+    rig.write_all();
+    rig.pass(ms(20));
+    rig.answer(ProduceResponse { throttle_time_ms: i32::MAX, ..ProduceResponse::default() }.into());
+    // The one that wants no answer is done when it is written.
+    assert_eq!(rig.answered, [(ms(5), ms(0)), (ms(25), ms(10_000))]);
 }
 
 #[test]

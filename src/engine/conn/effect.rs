@@ -1,0 +1,34 @@
+//! What a link tells its driver.
+
+use std::{sync::Arc, time::Duration};
+
+use super::peer::Address;
+use crate::{engine::machine::Outcome, wire::versions::Versions};
+
+/// What the driver of a link has to do.
+#[derive(Debug)]
+pub(crate) enum Effect<R> {
+    /// Open a connection, and report it with [`Link::dialed`]. `attempt` counts the failures before it.
+    Dial { address: Address, attempt: u32 },
+    /// The connection can be used; these are the versions that the broker has.
+    Ready(Arc<Versions>),
+    /// Drop the connection, or the attempt to open one.
+    Close,
+    /// The outcome of a call.
+    Done(R, Outcome),
+    /// Something to be counted.
+    Count(Count),
+}
+
+/// What happens to requests on the connection, those of the handshake too. Each is sent, and then answered or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    Sent,
+    /// After how long, and for how long the broker wants nothing more.
+    Answered {
+        latency: Duration,
+        throttle: Duration,
+    },
+    /// So many will have no answer.
+    Unanswered(usize),
+}

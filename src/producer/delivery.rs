@@ -61,7 +61,7 @@ impl Delivery {
     fn read(&self, outcome: &Result<Written>) -> Result<Delivered> {
         let written = outcome.as_ref().map_err(Error::clone)?;
         Ok(Delivered {
-            partition: self.done.partition,
+            partition: self.done.partition.partition,
             offset: written.base_offset.map(|base| Offset(base.saturating_add(i64::from(self.index)))),
             timestamp: written.log_append_time.unwrap_or(self.timestamp),
         })

@@ -1,6 +1,6 @@
 //! The task of a producer: moves wake-ups, commands, answers and time to the sender, and its calls to the client.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -11,12 +11,14 @@ use crate::{
         machine::{Outbox, Tokens},
         produce::{
             accumulator::Accumulator,
+            batch::Completion,
             config::SenderConfig,
             queue::BatchDone,
             sender::{Event, Sender},
         },
     },
     error::{ErrorKind, Result},
+    metrics::Share,
     net::{mailbox::Mailbox, task},
 };
 
@@ -38,6 +40,7 @@ pub(super) struct Driver {
     commands: mpsc::Receiver<Command>,
     /// Who waits for the end; there is one once the end was asked for.
     stopping: Option<Vec<oneshot::Sender<()>>>,
+    buffered: Share,
 }
 
 impl Driver {
@@ -57,6 +60,7 @@ impl Driver {
             mailbox,
             commands,
             stopping: None,
+            buffered: client.counters().producer_buffer(),
         };
         task::spawn("ProducerBuilder::build", driver.run())
     }
@@ -67,6 +71,7 @@ impl Driver {
         loop {
             self.sender.tick(self.client.now(), &mut self.tokens, &mut out);
             self.flush(&mut out);
+            self.buffered.set(self.accumulator.budget.used());
             if cfg!(debug_assertions) {
                 self.sender.check();
             }
@@ -120,14 +125,31 @@ impl Driver {
         }
         for event in out.events.drain(..) {
             match event {
-                Event::Completed(completion) => {
-                    completion.done.outcome.set(completion.outcome);
-                    self.accumulator.budget.give(completion.charged);
-                }
+                Event::Completed(completion) => self.complete(completion),
+                Event::Retried(batch) => self.client.counters().retried(&batch.partition),
                 Event::RefreshMetadata => self.client.refresh(),
                 Event::LeaderChanged(hint) => self.client.leader_changed(hint),
             }
         }
+    }
+
+    fn complete(&self, Completion { done, outcome, charged, facts }: Completion) {
+        // A batch whose time is over while it is in flight ends twice; what its records were told counts.
+        if done.outcome.get().is_none() {
+            let (counters, records) = (self.client.counters(), u64::from(facts.records));
+            let since_opened = |at: Instant| at.saturating_duration_since(facts.opened_at);
+            if let Some(sent_at) = facts.sent_at {
+                counters.queued(since_opened(sent_at));
+            }
+            if outcome.is_ok() {
+                let time = since_opened(self.client.now().instant);
+                counters.acknowledged(&done.partition, records, facts.bytes, time);
+            } else {
+                counters.undelivered(&done.partition, records);
+            }
+            done.outcome.set(outcome);
+        }
+        self.accumulator.budget.give(charged);
     }
 }
 

@@ -33,35 +33,55 @@ pub(crate) struct Batch {
     pub(crate) maybe_written: bool,
     /// What the last attempt ran into.
     pub(crate) last_error: Option<Error>,
+    /// When it was sent for the first time.
+    sent_at: Option<Instant>,
 }
 
 impl Batch {
     /// Closes an open batch: compresses it and computes its checksum. The codec was checked when the producer was
     /// built; one that fails all the same fails this batch.
     pub(crate) fn seal(open: OpenBatch, compression: Compression, order: u64) -> Result<Self, Completion> {
-        match open.builder.seal(compression) {
+        let facts = Facts::unsent(&open);
+        let OpenBatch { builder, done, opened_at, charged } = open;
+        match builder.seal(compression) {
             Ok(sealed) => Ok(Self {
                 sealed,
-                done: open.done,
-                charged: open.charged,
-                created: open.opened_at,
+                done,
+                charged,
+                created: opened_at,
                 order,
                 stamp: None,
                 maybe_written: false,
                 last_error: None,
+                sent_at: None,
             }),
             Err(error) => {
                 let mut problems = Problems::default();
                 problems.add("compression", &format!("{compression:?}"), error.to_string());
                 let outcome = problems.into_result().map(|()| NOWHERE);
-                Err(Completion { done: open.done, outcome, charged: open.charged })
+                Err(Completion { done, outcome, charged, facts })
             }
         }
     }
 
     /// The batch's end.
     pub(crate) fn complete(self, outcome: Result<Written, Error>) -> Completion {
-        Completion { done: self.done, outcome, charged: self.charged }
+        let facts = self.facts();
+        Completion { done: self.done, outcome, charged: self.charged, facts }
+    }
+
+    /// Its end as far as its records are concerned: its bytes stay charged until it has left the connection.
+    pub(crate) fn complete_early(&self, outcome: Result<Written, Error>) -> Completion {
+        Completion { done: Arc::clone(&self.done), outcome, charged: 0, facts: self.facts() }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            records: self.sealed.count(),
+            bytes: self.sealed.bytes().len(),
+            opened_at: self.created,
+            sent_at: self.sent_at,
+        }
     }
 
     /// The number of records, which is how far the sequence moves.
@@ -79,8 +99,9 @@ impl Batch {
         });
     }
 
-    /// The bytes to send, shared with whoever still writes an earlier attempt.
-    pub(crate) fn bytes(&self) -> Bytes {
+    /// The bytes to send now, shared with whoever still writes an earlier attempt.
+    pub(crate) fn send(&mut self, now: Instant) -> Bytes {
+        self.sent_at.get_or_insert(now);
         self.sealed.bytes().clone()
     }
 }
@@ -91,6 +112,32 @@ pub(crate) struct Completion {
     pub(crate) done: Arc<BatchDone>,
     pub(crate) outcome: Result<Written, Error>,
     pub(crate) charged: usize,
+    pub(crate) facts: Facts,
+}
+
+/// What is counted of a batch at its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) records: u32,
+    /// Its size as it was sent; 0 if it never was.
+    pub(crate) bytes: usize,
+    pub(crate) opened_at: Instant,
+    /// When it was sent for the first time.
+    pub(crate) sent_at: Option<Instant>,
+}
+
+impl Completion {
+    /// The end of a batch that was never closed.
+    pub(crate) fn of_open(open: OpenBatch, outcome: Result<Written, Error>) -> Self {
+        let facts = Facts::unsent(&open);
+        Self { done: open.done, outcome, charged: open.charged, facts }
+    }
+}
+
+impl Facts {
+    fn unsent(open: &OpenBatch) -> Self {
+        Self { records: open.builder.count(), bytes: 0, opened_at: open.opened_at, sent_at: None }
+    }
 }
 
 /// A broker took the batch and did not say where.

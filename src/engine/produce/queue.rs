@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     record::Record,
     sync::{done::Done, lock},
-    types::{Partition, TopicName},
+    types::{Partition, TopicName, TopicPartition},
     wire::batch::BatchBuilder,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Written {
 /// The shared outcome of all records of a batch.
 #[derive(Debug)]
 pub(crate) struct BatchDone {
-    pub(crate) partition: Partition,
+    pub(crate) partition: TopicPartition,
     pub(crate) outcome: Done<Result<Written, Error>>,
 }
 
@@ -144,7 +144,8 @@ impl PartitionQueue {
     }
 
     fn open_batch(&self, now: Instant, expected: usize, batch_size: usize) -> OpenBatch {
-        let done = BatchDone { partition: self.partition, outcome: Done::default() };
+        let partition = TopicPartition { topic: self.topic.clone(), partition: self.partition };
+        let done = BatchDone { partition, outcome: Done::default() };
         OpenBatch {
             builder: BatchBuilder::new(expected, batch_size),
             done: Arc::new(done),

@@ -45,6 +45,8 @@ const LAST_VERSION_BY_NAME: i16 = 12;
 pub(crate) enum Event {
     /// A batch has come to its end.
     Completed(Completion),
+    /// A batch will be sent again.
+    Retried(Arc<BatchDone>),
     /// The view of the cluster is stale.
     RefreshMetadata,
     /// A broker names the new leader of a partition (KIP-951).
@@ -287,8 +289,8 @@ impl Sender {
         let mut lanes = Vec::new();
         while let Some(id) = self.next_ready(broker, size) {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            let Some(batch) = draw(lane, &mut self.identity, &self.config, out) else { continue };
-            let bytes = batch.bytes();
+            let Some(mut batch) = draw(lane, &mut self.identity, &self.config, out) else { continue };
+            let bytes = batch.send(now.instant);
             size += bytes.len();
             let topic = topics.entry(lane.queue.topic.clone()).or_insert_with(|| TopicProduceData {
                 name: lane.queue.topic.as_str().into(),
@@ -462,6 +464,7 @@ impl Sender {
             lane.blocked_until = Some(deadline_after(now, delay));
         }
         tracing::debug!(partition = %subject(lane), error = ?batch.last_error, "batch will be sent again");
+        out.events.push(Event::Retried(Arc::clone(&batch.done)));
         lane.send_again(batch);
     }
 
@@ -476,19 +479,14 @@ impl Sender {
             let Some(open) = lane.queue.take() else { break };
             let cause = lane.outstanding().find_map(|batch| batch.last_error.clone());
             let outcome = Err(undelivered(now, open.opened_at, false, cause));
-            out.events.push(Event::Completed(Completion { done: open.done, outcome, charged: open.charged }));
+            out.events.push(Event::Completed(Completion::of_open(open, outcome)));
         }
         let partition = subject(lane);
         let (ended, overdue) = lane.expire(limit);
         for batch in overdue {
             tracing::warn!(%partition, "delivery timeout with a batch in flight: it may have been written");
             let outcome = Err(undelivered(now, batch.created, true, batch.last_error.clone()));
-            // The bytes stay charged until the batch has left the connection.
-            out.events.push(Event::Completed(Completion {
-                done: Arc::clone(&batch.done),
-                outcome,
-                charged: 0,
-            }));
+            out.events.push(Event::Completed(batch.complete_early(outcome)));
         }
         for batch in ended {
             let outcome = Err(undelivered(now, batch.created, batch.maybe_written, batch.last_error.clone()));
@@ -561,7 +559,7 @@ fn end_unwritten(lane: &mut Lane, batch: &Batch, maybe_written: bool) {
 fn fail_queue(queue: &PartitionQueue, error: &Error, out: &mut Outbox<Event>) {
     while let Some(open) = queue.take() {
         let outcome = Err(error.clone());
-        out.events.push(Event::Completed(Completion { done: open.done, outcome, charged: open.charged }));
+        out.events.push(Event::Completed(Completion::of_open(open, outcome)));
     }
 }
 

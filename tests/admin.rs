@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use milena::{
-    Admin, Client, Code, Config, ErrorKind, NewTopic, NodeId, Partition, Resource, testing::Cluster,
+    Admin, Client, Code, Config, ErrorKind, NewTopic, NodeId, Partition, Resource,
+    testing::{Api, Cluster, Fault, Rule},
 };
 
 async fn cluster(nodes: u16) -> (Cluster, Admin) {
@@ -138,4 +139,74 @@ async fn a_call_outlives_a_broker_but_not_its_time() {
     let error = admin.timeout(limit).create_topics([NewTopic::new("u")]).await.unwrap_err();
     assert!(error.is_retriable(), "{error}");
     assert!(started.elapsed() <= limit, "{:?}", started.elapsed());
+}
+
+/// What a broker may do after it has carried a request out.
+fn after_the_fact() -> [Fault; 4] {
+    [
+        Fault::CloseAfter,
+        Fault::DropAnswer,
+        Fault::ApplyThenRefuse(Code::REQUEST_TIMED_OUT),
+        Fault::ApplyThenRefuse(Code::NOT_CONTROLLER),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_whose_answer_was_lost_counts_as_created() {
+    for fault in after_the_fact() {
+        let (cluster, admin) = cluster(2).await;
+        let rule = cluster.fault(Rule::new(fault.clone()).on(Api::CreateTopics).times(1)).await.unwrap();
+        let created = admin.create_topics([NewTopic::new("t").partitions(3)]).await.unwrap();
+        assert!(created["t"].is_ok(), "{fault:?}: {created:?}");
+        assert_eq!((rule.hits(), admin.list_topics().await.unwrap().len()), (1, 1), "{fault:?}");
+        assert_eq!(refused(&admin, NewTopic::new("t")).await, Some(Code::TOPIC_ALREADY_EXISTS), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_whose_answer_was_lost_counts_as_deleted() {
+    for fault in after_the_fact() {
+        let (cluster, admin) = cluster(2).await;
+        cluster.create_topic("t", 1).await.unwrap();
+        let rule = cluster.fault(Rule::new(fault.clone()).on(Api::DeleteTopics).times(1)).await.unwrap();
+        let deleted = admin.delete_topics(["t"]).await.unwrap();
+        assert!(deleted["t"].is_ok(), "{fault:?}: {deleted:?}");
+        assert_eq!((rule.hits(), admin.list_topics().await.unwrap().len()), (1, 0), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exhausted_quota_is_waited_for_and_hides_nothing() {
+    let (cluster, admin) = cluster(1).await;
+    cluster.create_topic("there", 1).await.unwrap();
+    let refuse = Rule::new(Fault::Refuse(Code::THROTTLING_QUOTA_EXCEEDED)).on(Api::CreateTopics).times(3);
+    let rule = cluster.fault(refuse).await.unwrap();
+    let created = admin.create_topics([NewTopic::new("there"), NewTopic::new("new")]).await.unwrap();
+    assert_eq!(rule.hits(), 3);
+    assert!(created["new"].is_ok());
+    assert_eq!(created["there"].as_ref().unwrap_err().code(), Some(Code::TOPIC_ALREADY_EXISTS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_when_time_is_up_is_told() {
+    let (cluster, admin) = cluster(1).await;
+    let refuse = Rule::new(Fault::Refuse(Code::THROTTLING_QUOTA_EXCEEDED)).on(Api::CreateTopics);
+    let rule = cluster.fault(refuse.topic("late")).await.unwrap();
+    let admin = admin.timeout(Duration::from_secs(3));
+    let created = admin.create_topics([NewTopic::new("late"), NewTopic::new("early")]).await.unwrap();
+    assert!(created["early"].is_ok() && rule.hits() > 1);
+    assert_eq!(created["late"].as_ref().unwrap_err().code(), Some(Code::THROTTLING_QUOTA_EXCEEDED));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_call_leaves_the_others_alone() {
+    let (cluster, admin) = cluster(1).await;
+    let delay = Rule::new(Fault::Delay(Duration::from_secs(2))).on(Api::CreateTopics).times(1);
+    cluster.fault(delay).await.unwrap();
+    tokio::select! {
+        biased;
+        created = admin.create_topics([NewTopic::new("t")]) => panic!("{created:?}"),
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
+    assert_eq!(admin.list_topics().await.unwrap().len(), 1, "what was sent was carried out");
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use milena::{
     BrokerMetrics, Client, Config, MetricsSnapshot, NodeId, ProducedMetrics, Record, TopicPartition,
-    testing::Cluster,
+    testing::{Api, Cluster, Fault, Rule},
 };
 
 async fn cluster(nodes: u16, partitions: usize) -> (Cluster, Client) {
@@ -113,4 +113,16 @@ async fn a_closed_client_still_tells_what_it_has_counted() {
     assert!(all_brokers(&metrics, |broker| broker.responses) > 0);
     let connections = |broker: &BrokerMetrics| broker.connections_opened - broker.connections_closed;
     assert_eq!(all_brokers(&metrics, connections), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_is_counted_for_the_broker_that_asks_for_it() {
+    let (cluster, client) = cluster(1, 1).await;
+    let second = Duration::from_secs(1);
+    cluster.fault(Rule::new(Fault::Throttle(second)).on(Api::DescribeCluster).times(2)).await.unwrap();
+    for _ in 0..3 {
+        client.admin().describe_cluster().await.unwrap();
+    }
+    let metrics = client.metrics();
+    assert_eq!(all_brokers(&metrics, |broker| broker.throttle_time), 2 * second);
 }

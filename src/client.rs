@@ -22,8 +22,8 @@ use crate::{
         transport::{Tcp, Transport},
     },
     sync::wake::Wake,
-    types::{NodeId, TopicName},
-    wire::{calls::Request, versions::Versions},
+    types::TopicName,
+    wire::calls::Request,
 };
 
 use driver::Driver;
@@ -66,7 +66,10 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Config`] with all that is wrong with the settings. [`ErrorKind::NoRuntime`] outside a tokio
     /// runtime. [`ErrorKind::Unreachable`] if no broker has answered in [`Config::bootstrap_timeout`], with every
-    /// address and why it failed.
+    /// address and why it failed. At once, if waiting cannot help: where the only address is no broker's,
+    /// [`ErrorKind::NotKafka`], [`ErrorKind::FrameSize`], [`ErrorKind::Malformed`] or
+    /// [`ErrorKind::UnsupportedVersion`]; where there are several and all are like that,
+    /// [`ErrorKind::Unreachable`].
     ///
     /// # Cancel safety
     /// Dropping the future closes what it has opened.
@@ -150,11 +153,6 @@ impl Client {
     /// What is known of the cluster now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.shared().snapshot()
-    }
-
-    /// What a broker speaks, and the levels of the cluster's features, if there is a connection to it.
-    pub(crate) fn versions(&self, node: NodeId) -> Option<Arc<Versions>> {
-        self.shared().versions(node)
     }
 
     /// Tells each new view of the cluster.

@@ -98,6 +98,7 @@ impl Driver {
             match event {
                 Event::Updated(snapshot) => self.shared.publish(&snapshot),
                 Event::Failed(attempts) => self.shared.note_attempts(attempts),
+                Event::Hopeless(error) => self.shared.give_up_hope(error),
             }
         }
         for call in self.outbox.calls.drain(..) {

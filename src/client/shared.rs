@@ -30,7 +30,7 @@ use crate::{
     net::{clock::Clock, mailbox::ReplyTo, pool::Pool, transport::Transport},
     sync::{lock, wake::Wake},
     types::{NodeId, TopicName},
-    wire::{str::Str, versions::Versions},
+    wire::str::Str,
 };
 
 #[derive(Debug)]
@@ -41,11 +41,19 @@ pub(super) struct Shared {
     pub(super) pool: Pool,
     pub(super) inbox: Inbox,
     snapshot: watch::Sender<Arc<Snapshot>>,
-    /// Why brokers could not be asked, as long as none has answered.
-    attempts: Mutex<Vec<Attempt>>,
+    /// Why no broker has answered yet.
+    trouble: Mutex<Trouble>,
     /// Calls for any broker take turns.
     turn: AtomicUsize,
     closed: AtomicBool,
+}
+
+/// Why no broker has answered yet.
+#[derive(Debug, Default)]
+struct Trouble {
+    attempts: Vec<Attempt>,
+    /// Set when asking again cannot help.
+    hopeless: Option<Error>,
 }
 
 impl Shared {
@@ -65,7 +73,7 @@ impl Shared {
             pool,
             inbox: Inbox::new(wake),
             snapshot: watch::Sender::new(Arc::default()),
-            attempts: Mutex::default(),
+            trouble: Mutex::default(),
             turn: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         })
@@ -97,21 +105,37 @@ impl Shared {
     }
 
     pub(super) fn note_attempts(&self, attempts: Vec<Attempt>) {
-        *lock(&self.attempts) = attempts;
+        lock(&self.trouble).attempts = attempts;
     }
 
-    /// Wakes whoever waits for a view, because none will come any more.
+    /// Notes that waiting for a first answer is of no use.
+    pub(super) fn give_up_hope(&self, error: Error) {
+        lock(&self.trouble).hopeless = Some(error);
+        self.wake_watchers();
+    }
+
+    /// Wakes whoever waits for a view, because none may come any more.
     pub(super) fn wake_watchers(&self) {
         self.snapshot.send_modify(|_| {});
     }
 
     /// Waits for the first view.
     pub(super) async fn first_answer(&self) -> Result<()> {
-        let waited = self.config.bootstrap_timeout;
-        match self.wait(waited, |snapshot| (snapshot.generation > 0).then_some(())).await? {
-            Some(()) => Ok(()),
-            None => {
-                let attempts = lock(&self.attempts).clone();
+        let start = self.clock.now().instant;
+        let found = |snapshot: &Snapshot| match snapshot.generation {
+            0 => lock(&self.trouble).hopeless.clone().map(Err),
+            _ => Some(Ok(())),
+        };
+        let hopeless = match self.wait(self.config.bootstrap_timeout, found).await? {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        let attempts = lock(&self.trouble).attempts.clone();
+        match hopeless {
+            Some(error) if attempts.len() == 1 => Err(error),
+            _ => {
+                let waited = self.clock.now().instant.saturating_duration_since(start);
                 Err(ErrorKind::Unreachable { attempts, waited, setting: "bootstrap_timeout" }.into())
             }
         }
@@ -186,11 +210,6 @@ impl Shared {
             Some((node, place)) => self.pool.send(node, &place, call, reply),
             None => self.inbox.shelter(call, reply),
         }
-    }
-
-    /// What a broker speaks, if there is a connection to it.
-    pub(super) fn versions(&self, node: NodeId) -> Option<Arc<Versions>> {
-        self.pool.versions(node)
     }
 
     /// Where a broker is, if that is known.

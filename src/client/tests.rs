@@ -21,6 +21,7 @@ use crate::{
         fake::{Network, Peer, Reply},
         mailbox::Mailbox,
     },
+    types::NodeId,
     wire::{
         calls::{Received, Response},
         messages::{
@@ -69,19 +70,29 @@ async fn beat(client: &Client, timeout: Duration) -> Result<Answer> {
     client.call(Target::Broker(NodeId(1)), Purpose::Coordinator, heartbeat(), timeout).await
 }
 
-/// What `Client::connect` reports for a listener that does as `script` says.
-async fn refused_by<F>(script: impl Fn(Peer) -> F + Send + Sync + 'static) -> String
+/// What `Client::connect` reports for a listener that does as `script` says, and after how long.
+async fn refused_by<F>(script: impl Fn(Peer) -> F + Send + Sync + 'static) -> (Error, Duration)
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let network = Network::default();
     network.listen("b1:9092", script);
     let config = config(&["b1:9092"]).bootstrap_timeout(3 * SECOND);
+    let started = Instant::now();
     let error = Client::connect_over(network, config).await.unwrap_err();
-    let ErrorKind::Unreachable { attempts, waited, setting, .. } = error.kind() else { panic!("{error}") };
-    assert_eq!((attempts.len(), *waited, *setting), (1, 3 * SECOND, "bootstrap_timeout"));
-    assert_eq!(attempts[0].address, "b1:9092");
-    attempts[0].reason.clone()
+    (error, started.elapsed())
+}
+
+/// As [`refused_by`], for a listener that answers the first request with these bytes, which is told at once.
+async fn refused_for(bytes: &'static [u8]) -> Error {
+    let (error, after) = refused_by(move |mut peer| async move {
+        let _hello = peer.request().await;
+        peer.write(bytes).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    assert!(after < SECOND, "{after:?}");
+    error
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,55 +171,55 @@ async fn a_broker_that_comes_up_late_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_web_server_is_no_broker() {
-    let reason = refused_by(|mut peer| async move {
-        let _hello = peer.request().await;
-        peer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
-    });
-    assert!(reason.await.contains("does not speak Kafka's protocol here: it looks like HTTP"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_tls_alert_is_recognized() {
-    let reason = refused_by(|mut peer| async move {
-        let _hello = peer.request().await;
-        peer.write(&[0x15, 3, 3, 0, 2, 2, 80]).await;
-    });
-    assert!(reason.await.contains("it looks like TLS"));
+async fn what_is_no_broker_is_recognized() {
+    for (bytes, expected) in
+        [(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "HTTP"), (&[0x15, 3, 3, 0, 2, 2, 80], "TLS")]
+    {
+        let error = refused_for(bytes).await;
+        let ErrorKind::NotKafka { peer, looks_like, .. } = error.kind() else { panic!("{error}") };
+        assert_eq!((peer.as_str(), *looks_like), ("b1:9092 (10.0.0.1:9092)", expected));
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_length_of_two_gibibytes_is_refused() {
-    let reason = refused_by(|mut peer| async move {
-        let _hello = peer.request().await;
-        peer.write(&[0x7f, 0xff, 0xff, 0xff, 1, 2, 3]).await;
-        std::future::pending::<()>().await;
-    });
-    let reason = reason.await;
-    assert!(reason.contains("2147483647") && reason.contains("receive_message_max_bytes"), "{reason}");
+    let error = refused_for(&[0x7f, 0xff, 0xff, 0xff, 1, 2, 3]).await;
+    let ErrorKind::FrameSize { length, limit, setting, .. } = error.kind() else { panic!("{error}") };
+    assert_eq!((*length, *limit, *setting), (0x7fff_ffff, 100 << 20, "receive_message_max_bytes"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn garbage_is_refused() {
-    let reason = refused_by(|mut peer| async move {
-        let _hello = peer.request().await;
-        peer.write(&[0, 0, 0, 8, 9, 9, 9, 9, 9, 9, 9, 9]).await;
-        std::future::pending::<()>().await;
-    });
-    let reason = reason.await;
-    assert!(reason.contains("do not parse") && reason.contains("correlation id"), "{reason}");
+    let error = refused_for(&[0, 0, 0, 8, 9, 9, 9, 9, 9, 9, 9, 9]).await;
+    let ErrorKind::Malformed { detail, .. } = error.kind() else { panic!("{error}") };
+    assert!(detail.contains("correlation id"), "{detail}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_address_is_a_brokers_all_are_told_at_once() {
+    let network = Network::default();
+    for address in ["b1:80", "b2:80"] {
+        network.listen(address, |mut peer| async move { peer.write(b"HTTP/1.1 400 Bad Request").await });
+    }
+    let error = Client::connect_over(network, config(&["b1:80", "b2:80"])).await.unwrap_err();
+    let ErrorKind::Unreachable { attempts, waited, .. } = error.kind() else { panic!("{error}") };
+    assert!(attempts.len() == 2 && attempts.iter().all(|attempt| attempt.reason.contains("HTTP")));
+    assert!(*waited < SECOND, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_closes_at_once_is_told_with_a_guess_and_not_stormed() {
     let accepted = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&accepted);
-    let reason = refused_by(move |peer| {
+    let (error, after) = refused_by(move |mut peer| {
         count.fetch_add(1, Ordering::SeqCst);
-        async move { drop(peer) }
-    });
-    let reason = reason.await;
-    assert!(reason.contains("TLS") || reason.contains("broken pipe"), "{reason}");
+        async move { drop(peer.request().await) }
+    })
+    .await;
+    let ErrorKind::Unreachable { attempts, waited, setting, .. } = error.kind() else { panic!("{error}") };
+    assert_eq!((attempts.len(), *waited, after, *setting), (1, after, 3 * SECOND, "bootstrap_timeout"));
+    assert_eq!(attempts[0].address, "b1:9092");
+    assert!(attempts[0].reason.contains("a listener for TLS"), "{}", attempts[0].reason);
     let accepted = accepted.load(Ordering::SeqCst);
     assert!((3..12).contains(&accepted), "{accepted} connections in three seconds");
 }

@@ -39,6 +39,9 @@ pub(crate) enum Event {
     Updated(Arc<Snapshot>),
     /// A broker could not be asked; these are all that failed lately, and why.
     Failed(Vec<Attempt>),
+    /// No address of the bootstrap list has ever led to a broker, and this is how one of them failed. Asking again
+    /// cannot help with any of them: they speak another protocol, say.
+    Hopeless(Error),
 }
 
 /// The machine that keeps the view.
@@ -60,7 +63,7 @@ pub(crate) struct Catalog {
     last: Option<NodeId>,
     /// Who was asked in vain since the last answer or the last pause.
     tried: BTreeSet<NodeId>,
-    failed: BTreeMap<NodeId, (Instant, Attempt)>,
+    failed: BTreeMap<NodeId, Failed>,
     /// How often in a row everybody was asked in vain, and how many answers in a row lacked something.
     vain_rounds: u32,
     unsettled: u32,
@@ -73,6 +76,14 @@ struct Asking {
     token: Token,
     node: NodeId,
     topics: Vec<TopicName>,
+}
+
+/// How a broker could last not be asked.
+#[derive(Debug)]
+struct Failed {
+    at: Instant,
+    attempt: Attempt,
+    error: Error,
 }
 
 /// Two requests are at least this far apart, however many ask for them.
@@ -159,7 +170,7 @@ impl Catalog {
         let response = outcome.map_err(|failure| failure.error).and_then(read);
         match response {
             Ok(response) => self.settle(now, asking, response, out),
-            Err(error) => self.fail(now, asking.node, &error, out),
+            Err(error) => self.fail(now, asking.node, error, out),
         }
         self.tick(now, out);
     }
@@ -209,7 +220,7 @@ impl Catalog {
         if snapshot.brokers.is_empty() {
             let detail = "its answer to Metadata names no broker".to_owned();
             let error = ErrorKind::Malformed { peer: self.address(asking.node), detail }.into();
-            return self.fail(now, asking.node, &error, out);
+            return self.fail(now, asking.node, error, out);
         }
         snapshot.topics.retain(|name, _| self.wanted.contains_key(name));
         snapshot.names.retain(|_, name| self.wanted.contains_key(name));
@@ -240,11 +251,11 @@ impl Catalog {
     }
 
     /// Goes on with the next broker, or pauses when there is none left.
-    fn fail(&mut self, now: Now, node: NodeId, error: &Error, out: &mut Outbox<Event>) {
-        let attempt = Attempt { address: self.address(node), reason: reason(error) };
+    fn fail(&mut self, now: Now, node: NodeId, error: Error, out: &mut Outbox<Event>) {
+        let attempt = Attempt { address: self.address(node), reason: reason(&error) };
         tracing::debug!(broker = %node, address = attempt.address, reason = attempt.reason, "no metadata");
         self.tried.insert(node);
-        self.failed.insert(node, (now.instant, attempt));
+        self.failed.insert(node, Failed { at: now.instant, attempt, error });
         self.last = self.last.filter(|last| *last != node);
         self.due = Some(now.instant);
         if self.candidate(now).is_none() {
@@ -257,7 +268,15 @@ impl Catalog {
             self.not_before = deadline_after(now, wait);
             self.due = Some(self.not_before);
         }
-        out.events.push(Event::Failed(self.failed.values().map(|(_, attempt)| attempt.clone()).collect()));
+        out.events.push(Event::Failed(self.failed.values().map(|failed| failed.attempt.clone()).collect()));
+        out.events.extend(self.hopeless().map(Event::Hopeless));
+    }
+
+    /// An error of an address, if all have failed and none can be better off next time.
+    fn hopeless(&self) -> Option<Error> {
+        let all = self.snapshot.generation == 0 && self.failed.len() == self.bootstrap.len();
+        let hopeless = all && self.failed.values().all(|failed| !failed.error.is_retriable());
+        self.failed.values().next().filter(|_| hopeless).map(|failed| failed.error.clone())
     }
 
     /// Whom to ask next: who answered last, then the known brokers, then the bootstrap addresses, whose names are
@@ -268,7 +287,8 @@ impl Catalog {
         let untried = known.chain(addresses).filter(|node| !self.tried.contains(node));
         let order = |node: &NodeId| {
             let failed = self.failed.get(node);
-            let shunned = failed.is_some_and(|(at, _)| now.instant.saturating_duration_since(*at) < SHUN);
+            let shunned =
+                failed.is_some_and(|failed| now.instant.saturating_duration_since(failed.at) < SHUN);
             (shunned, self.last != Some(*node), node.0 < 0, self.random.next_u64())
         };
         untried.min_by_key(order)

@@ -19,7 +19,6 @@ mod settings;
 
 use std::{
     mem,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -63,7 +62,7 @@ pub(crate) struct Link<R> {
     flight: Flight<R>,
     outgoing: Segments,
     frames: FrameDecoder,
-    versions: Arc<Versions>,
+    versions: Versions,
     next_correlation_id: i32,
     /// Attempts and connections in a row that brought no answer to a call.
     failures: u32,
@@ -128,7 +127,7 @@ impl<R> Link<R> {
             queue: Queue::new(),
             flight: Flight::new(),
             outgoing: Segments::default(),
-            versions: Arc::default(),
+            versions: Versions::default(),
             next_correlation_id: 0,
             failures: 0,
             muted_until: None,
@@ -452,10 +451,10 @@ impl<R> Link<R> {
             }
             Step::Done(versions) => {
                 tracing::debug!(broker = %self.node, purpose = ?self.purpose, peer = %self.peer, "connected");
-                self.versions = Arc::new(versions);
+                self.versions = versions;
                 self.state = State::Ready;
                 self.last_used = now;
-                self.effects.push(Effect::Ready(Arc::clone(&self.versions)));
+                self.effects.push(Effect::Ready);
                 self.send(now);
             }
         }

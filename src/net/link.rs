@@ -4,7 +4,10 @@ use std::{
     future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::{Pin, pin},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -29,8 +32,7 @@ use crate::{
     },
     error::Result,
     metrics::LinkMeter,
-    sync::lock,
-    wire::{codec::Segments, versions::Versions},
+    wire::codec::Segments,
 };
 
 /// What a link is told.
@@ -42,23 +44,6 @@ pub(super) enum Command {
     Move(Place),
 }
 
-/// What others see of a link.
-#[derive(Debug, Default)]
-pub(super) struct Status {
-    versions: Mutex<Option<Arc<Versions>>>,
-}
-
-impl Status {
-    /// What the broker speaks; `None` while there is no connection.
-    pub(super) fn versions(&self) -> Option<Arc<Versions>> {
-        lock(&self.versions).clone()
-    }
-
-    fn set(&self, versions: Option<Arc<Versions>>) {
-        *lock(&self.versions) = versions;
-    }
-}
-
 /// The parts of a driver.
 #[derive(Debug)]
 pub(super) struct Driver {
@@ -66,7 +51,8 @@ pub(super) struct Driver {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) clock: Clock,
-    pub(super) status: Arc<Status>,
+    /// Told to others: whether there is a connection that can be used.
+    pub(super) connected: Arc<AtomicBool>,
     pub(super) meter: LinkMeter,
 }
 
@@ -165,14 +151,14 @@ impl Driver {
                     let dialing = dial(Arc::clone(&self.transport), address, attempt);
                     *io = Io { connection: Connection::Dialing(Box::pin(dialing)), ..Io::default() };
                 }
-                Effect::Ready(versions) => self.status.set(Some(versions)),
+                Effect::Ready => self.connected.store(true, Ordering::Relaxed),
                 Effect::Close => {
                     if matches!(io.connection, Connection::Dialing(_)) {
                         self.meter.could_not_open();
                     }
                     *io = Io::default();
                     self.meter.closed();
-                    self.status.set(None);
+                    self.connected.store(false, Ordering::Relaxed);
                 }
                 Effect::Done(reply, outcome) => {
                     if outcome.is_err() {

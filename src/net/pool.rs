@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -14,7 +17,7 @@ use tokio::{
 
 use super::{
     clock::Clock,
-    link::{Command, Driver, Status},
+    link::{Command, Driver},
     mailbox::ReplyTo,
     transport::Transport,
 };
@@ -29,7 +32,6 @@ use crate::{
     metrics::Metrics,
     sync::lock,
     types::NodeId,
-    wire::versions::Versions,
 };
 
 /// The links of one client.
@@ -47,7 +49,7 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct LinkHandle {
     commands: mpsc::Sender<Command>,
-    status: Arc<Status>,
+    connected: Arc<AtomicBool>,
     place: Place,
 }
 
@@ -102,22 +104,11 @@ impl Pool {
         }
     }
 
-    /// What a broker speaks, if there is a connection to it.
-    pub(crate) fn versions(&self, node: NodeId) -> Option<Arc<Versions>> {
-        self.statuses(|id, _| id == node).into_iter().find_map(|(_, status)| status.versions())
-    }
-
     /// A broker to which there is a connection for this purpose.
     pub(crate) fn connected(&self, purpose: Purpose) -> Option<NodeId> {
-        let fitting = self.statuses(|_, other| other == purpose);
-        fitting.into_iter().find(|(_, status)| status.versions().is_some()).map(|(node, _)| node)
-    }
-
-    /// The states of some links, to be looked at outside the lock.
-    fn statuses(&self, fits: impl Fn(NodeId, Purpose) -> bool) -> Vec<(NodeId, Arc<Status>)> {
         let links = lock(&self.links);
-        let fitting = links.iter().flatten().filter(|((node, purpose), _)| fits(*node, *purpose));
-        fitting.map(|((node, _), handle)| (*node, Arc::clone(&handle.status))).collect()
+        let mut fitting = links.iter().flatten().filter(|((_, other), _)| *other == purpose);
+        fitting.find(|(_, handle)| handle.connected.load(Ordering::Relaxed)).map(|((node, _), _)| *node)
     }
 
     /// Closes every link. What is in flight fails.
@@ -130,7 +121,7 @@ impl Pool {
     fn open(&self, (node, purpose): (NodeId, Purpose), place: Place) -> LinkHandle {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let settings = LinkSettings::new(&self.config, purpose);
-        let status = Arc::new(Status::default());
+        let connected = Arc::new(AtomicBool::new(false));
         let random = Random::from_entropy();
         let link = Link::new(settings, node, purpose, place.clone(), self.clock.now(), random);
         let driver = Driver {
@@ -138,11 +129,11 @@ impl Pool {
             commands,
             transport: Arc::clone(&self.transport),
             clock: self.clock,
-            status: Arc::clone(&status),
+            connected: Arc::clone(&connected),
             meter: self.metrics.link(node),
         };
         // The task ends when the pool drops the sender. Where the runtime is gone, it is dropped at once.
         drop(self.runtime.spawn(driver.run()));
-        LinkHandle { commands: sender, status, place }
+        LinkHandle { commands: sender, connected, place }
     }
 }

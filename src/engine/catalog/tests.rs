@@ -34,6 +34,7 @@ struct Rig {
     out: Outbox<Event>,
     updates: usize,
     attempts: Vec<Attempt>,
+    hopeless: Option<Error>,
     brokers: Vec<i32>,
 }
 
@@ -42,7 +43,8 @@ impl Rig {
         let now = Now { instant: Instant::now(), unix_ms: 0 };
         let catalog = Catalog::new(&Config::new(bootstrap.iter().copied()), now, Random::new(1));
         let (out, attempts) = (Outbox::default(), Vec::new());
-        let mut rig = Self { catalog, now, out, updates: 0, attempts, brokers: vec![1, 2, 3] };
+        let mut rig =
+            Self { catalog, now, out, updates: 0, attempts, hopeless: None, brokers: vec![1, 2, 3] };
         rig.pass(ms(0));
         rig
     }
@@ -73,6 +75,7 @@ impl Rig {
             match event {
                 Event::Updated(_) => self.updates += 1,
                 Event::Failed(attempts) => self.attempts = attempts,
+                Event::Hopeless(error) => self.hopeless = Some(error),
             }
         }
     }
@@ -123,6 +126,11 @@ impl Rig {
         self.outcome(Ok(Answer { node: NodeId(node), version: 12, response: response.into() }));
     }
 
+    fn fail_for_good(&mut self) {
+        let error = ErrorKind::NotKafka { peer: "x".into(), looks_like: "HTTP" }.into();
+        self.outcome(Err(Failure { maybe_sent: false, error }));
+    }
+
     fn fail(&mut self) {
         let kind = std::io::ErrorKind::ConnectionRefused;
         let error = ErrorKind::Io { peer: "x".into(), kind, detail: "refused".into() }.into();
@@ -169,6 +177,26 @@ fn every_bootstrap_address_is_asked_then_comes_a_pause_then_all_again() {
         rig.attempts.iter().map(|a| (a.address.as_str(), a.reason.as_str())).collect();
     addresses.sort_unstable();
     assert_eq!(addresses, [("a:1", "refused"), ("b:1", "refused"), ("c:1", "refused")]);
+}
+
+#[test]
+fn hope_is_given_up_when_no_address_can_ever_answer() {
+    let mut rig = Rig::new(&["a:1", "b:1"]);
+    rig.fail_for_good();
+    rig.fail();
+    assert!(rig.hopeless.is_none(), "one of them may come up");
+    rig.pass(ms(500));
+    rig.fail_for_good();
+    rig.fail_for_good();
+    assert!(matches!(rig.hopeless.unwrap().kind(), ErrorKind::NotKafka { .. }));
+    let mut rig = Rig::ready(&["a:1"]);
+    rig.brokers = vec![];
+    for _ in 0..4 {
+        rig.refresh();
+        rig.fail_for_good();
+        rig.pass(ms(5000));
+    }
+    assert!(rig.hopeless.is_none(), "the cluster has answered before");
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! What a link tells its driver.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::peer::Address;
-use crate::{engine::machine::Outcome, wire::versions::Versions};
+use crate::engine::machine::Outcome;
 
 /// What the driver of a link has to do.
 #[derive(Debug)]
 pub(crate) enum Effect<R> {
     /// Open a connection, and report it with [`Link::dialed`]. `attempt` counts the failures before it.
     Dial { address: Address, attempt: u32 },
-    /// The connection can be used; these are the versions that the broker has.
-    Ready(Arc<Versions>),
+    /// The connection can be used.
+    Ready,
     /// Drop the connection, or the attempt to open one.
     Close,
     /// The outcome of a call.

@@ -195,7 +195,7 @@ impl Rig {
                     self.dials.push(attempt);
                     self.dialing = true;
                 }
-                Effect::Ready(_) => {}
+                Effect::Ready => {}
                 Effect::Close => {
                     self.closes += 1;
                     self.dialing = false;

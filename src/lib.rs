@@ -16,6 +16,8 @@ mod net;
 #[cfg(feature = "net")]
 mod producer;
 mod record;
+#[cfg(test)]
+mod sim;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

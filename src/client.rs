@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     engine::{
         catalog::snapshot::{LeaderHint, Snapshot, Topic},
-        machine::{Answer, Call, Failure, Now, Outcome, Purpose, Target, Token, deadline_after},
+        machine::{Call, Failure, Now, Outcome},
     },
     error::{ErrorKind, Result},
     metrics::{Metrics, MetricsSnapshot},
@@ -23,7 +23,6 @@ use crate::{
     },
     sync::wake::Wake,
     types::TopicName,
-    wire::calls::Request,
 };
 
 use driver::Driver;
@@ -139,11 +138,6 @@ impl Client {
         self.shared().clock.now()
     }
 
-    /// Whether the client is closed, so that every call fails.
-    pub(crate) fn closed(&self) -> bool {
-        self.shared().is_closed()
-    }
-
     /// Sends a call on its way, and its outcome to `reply`. Never blocks. A call to a broker whose address is not
     /// known waits for the next view of the cluster, until its deadline.
     pub(crate) fn submit(&self, call: Call, reply: ReplyTo) {
@@ -195,28 +189,9 @@ impl Client {
         self.shared().topic(name, timeout, setting).await
     }
 
-    /// Makes one call, once.
-    ///
-    /// # Errors
-    /// Whatever kept the answer from coming: [`ErrorKind::Io`] and the like, [`ErrorKind::Timeout`] after `timeout`,
-    /// [`ErrorKind::UnsupportedVersion`], [`ErrorKind::Closed`]. Error codes in the answer are the caller's.
-    ///
-    /// # Cancel safety
-    /// Dropping the future drops the answer; the request may have been carried out.
-    pub(crate) async fn call(
-        &self,
-        target: Target,
-        purpose: Purpose,
-        request: Request,
-        timeout: Duration,
-    ) -> Result<Answer> {
-        let deadline = deadline_after(self.now(), timeout);
-        // The token has no meaning here: the reply is this call's own.
-        let call = Call { token: Token(0), target, purpose, request, deadline, max_version: None };
-        self.outcome(call).await.map_err(|failure| failure.error)
-    }
-
-    /// Makes one call, once, and tells also whether it may have been carried out.
+    /// Makes one call, once, and tells what kept its answer from coming: [`ErrorKind::Io`] and the like,
+    /// [`ErrorKind::Timeout`], [`ErrorKind::UnsupportedVersion`], [`ErrorKind::Closed`]. Error codes in the answer are
+    /// the caller's. Dropping the future drops the answer; the request may have been carried out.
     async fn outcome(&self, call: Call) -> Outcome {
         let (reply, outcome) = ReplyTo::oneshot();
         self.submit(call, reply);

@@ -15,7 +15,7 @@ use super::{
     *,
 };
 use crate::{
-    engine::machine::Outcome,
+    engine::machine::{Answer, Purpose, Target, Token, deadline_after},
     error::{Code, Error},
     net::{
         fake::{Network, Peer, Reply},
@@ -23,7 +23,7 @@ use crate::{
     },
     types::NodeId,
     wire::{
-        calls::{Received, Response},
+        calls::{Received, Request, Response},
         messages::{
             HeartbeatRequest, HeartbeatResponse, MetadataRequest, MetadataResponse, ProduceRequest,
             ProduceResponse,
@@ -33,6 +33,20 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+
+impl Client {
+    async fn call(
+        &self,
+        target: Target,
+        purpose: Purpose,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Answer> {
+        let deadline = deadline_after(self.now(), timeout);
+        let call = Call { token: Token(0), target, purpose, request, deadline, max_version: None };
+        self.outcome(call).await.map_err(|failure| failure.error)
+    }
+}
 
 fn metadata() -> Request {
     MetadataRequest { topics: Some(vec![]), ..MetadataRequest::default() }.into()
@@ -498,7 +512,7 @@ async fn a_closed_client_answers_every_call_with_closed() {
     assert!(is_closed(waiting.await.unwrap().unwrap_err()));
     assert!(is_closed(beat(&client, SECOND).await.unwrap_err()));
     assert!(is_closed(client.topic(&"t".into(), SECOND, "x").await.unwrap_err()));
-    assert!(client.closed());
+    assert!(client.shared().is_closed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,5 +12,6 @@ pub(crate) mod lane;
 mod line;
 pub(crate) mod queue;
 pub(crate) mod sender;
+pub(crate) mod spares;
 pub(crate) mod sticky;
 pub(crate) mod verdict;

@@ -133,7 +133,7 @@ impl Driver {
         }
     }
 
-    fn complete(&self, Completion { done, outcome, charged, facts }: Completion) {
+    fn complete(&self, Completion { done, outcome, charged, facts, spare }: Completion) {
         // A batch whose time is over while it is in flight ends twice; what its records were told counts.
         if done.outcome.get().is_none() {
             let (counters, records) = (self.client.counters(), u64::from(facts.records));
@@ -148,6 +148,9 @@ impl Driver {
                 counters.undelivered(&done.partition, records);
             }
             done.outcome.set(outcome);
+        }
+        if let Some(spare) = spare {
+            self.accumulator.recycle(spare);
         }
         self.accumulator.budget.give(charged);
     }

@@ -218,7 +218,7 @@ impl SimClient {
                             network.wires.remove(&wire);
                         }
                     }
-                    Effect::Count(_) | Effect::Ready(_) => {}
+                    Effect::Count(_) | Effect::Ready => {}
                     Effect::Done(reply, outcome) => self.done(now, reply, outcome),
                 }
             }

@@ -146,6 +146,9 @@ impl Role for Workload {
             match event {
                 Event::Completed(completion) => {
                     self.accumulator.budget.give(completion.charged);
+                    if let Some(spare) = completion.spare {
+                        self.accumulator.recycle(spare);
+                    }
                     let path = path(&completion.outcome);
                     if completion.done.outcome.set(completion.outcome) {
                         met(path);

@@ -8,8 +8,11 @@ use std::{
     },
 };
 
+use bytes::BytesMut;
+
 use super::{
     queue::{LaneId, PartitionQueue},
+    spares::Spares,
     sticky::Sticky,
 };
 use crate::{
@@ -27,6 +30,7 @@ pub(crate) struct Accumulator {
     /// Queues with news, each once: bounded by the number of partitions.
     news: Mutex<Vec<Arc<PartitionQueue>>>,
     lanes: AtomicUsize,
+    spares: Arc<Spares>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +60,7 @@ impl Accumulator {
             topics: RwLock::default(),
             news: Mutex::default(),
             lanes: AtomicUsize::new(0),
+            spares: Arc::default(),
         }
     }
 
@@ -79,7 +84,7 @@ impl Accumulator {
         let mut partitions = known.map(|known| known.partitions.clone()).unwrap_or_default();
         for index in (0..i32::MAX).take(count).skip(partitions.len()) {
             let id = LaneId(self.lanes.fetch_add(1, Ordering::Relaxed));
-            let queue = PartitionQueue::new(id, topic.clone(), Partition(index));
+            let queue = PartitionQueue::new(id, topic.clone(), Partition(index), Arc::clone(&self.spares));
             if topics.closed {
                 queue.close();
             }
@@ -102,6 +107,11 @@ impl Accumulator {
         let mut topics = write(&self.topics);
         topics.closed = true;
         topics.by_name.values().flat_map(|topic| &topic.partitions).for_each(|queue| queue.close());
+    }
+
+    /// Keeps the memory of a finished batch for the next ones.
+    pub(crate) fn recycle(&self, buffer: BytesMut) {
+        self.spares.put(buffer);
     }
 
     /// Tells the sender to look at a queue.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{
     identity::ProducerId,
@@ -59,20 +59,21 @@ impl Batch {
                 let mut problems = Problems::default();
                 problems.add("compression", &format!("{compression:?}"), error.to_string());
                 let outcome = problems.into_result().map(|()| NOWHERE);
-                Err(Completion { done, outcome, charged, facts })
+                Err(Completion { done, outcome, charged, facts, spare: None })
             }
         }
     }
 
     /// The batch's end.
-    pub(crate) fn complete(self, outcome: Result<Written, Error>) -> Completion {
+    pub(crate) fn complete(mut self, outcome: Result<Written, Error>) -> Completion {
         let facts = self.facts();
-        Completion { done: self.done, outcome, charged: self.charged, facts }
+        let spare = self.sealed.take_spare().or_else(|| self.sealed.into_buffer());
+        Completion { done: self.done, outcome, charged: self.charged, facts, spare }
     }
 
     /// Its end as far as its records are concerned: its bytes stay charged until it has left the connection.
     pub(crate) fn complete_early(&self, outcome: Result<Written, Error>) -> Completion {
-        Completion { done: Arc::clone(&self.done), outcome, charged: 0, facts: self.facts() }
+        Completion { done: Arc::clone(&self.done), outcome, charged: 0, facts: self.facts(), spare: None }
     }
 
     fn facts(&self) -> Facts {
@@ -113,6 +114,8 @@ pub(crate) struct Completion {
     pub(crate) outcome: Result<Written, Error>,
     pub(crate) charged: usize,
     pub(crate) facts: Facts,
+    /// Its memory, where nobody else holds it.
+    pub(crate) spare: Option<BytesMut>,
 }
 
 /// What is counted of a batch at its end.
@@ -130,7 +133,7 @@ impl Completion {
     /// The end of a batch that was never closed.
     pub(crate) fn of_open(open: OpenBatch, outcome: Result<Written, Error>) -> Self {
         let facts = Facts::unsent(&open);
-        Self { done: open.done, outcome, charged: open.charged, facts }
+        Self { done: open.done, outcome, charged: open.charged, facts, spare: None }
     }
 }
 

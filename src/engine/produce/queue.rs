@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use super::spares::Spares;
 use crate::{
     error::Error,
     record::Record,
@@ -84,6 +85,7 @@ pub(crate) struct PartitionQueue {
     pub(crate) id: LaneId,
     pub(crate) topic: TopicName,
     pub(crate) partition: Partition,
+    spares: Arc<Spares>,
     /// Whether the accumulator's list of news already names this queue.
     listed: AtomicBool,
     tail: Mutex<Tail>,
@@ -99,8 +101,8 @@ struct Tail {
 }
 
 impl PartitionQueue {
-    pub(crate) fn new(id: LaneId, topic: TopicName, partition: Partition) -> Self {
-        Self { id, topic, partition, listed: AtomicBool::new(false), tail: Mutex::default() }
+    pub(crate) fn new(id: LaneId, topic: TopicName, partition: Partition, spares: Arc<Spares>) -> Self {
+        Self { id, topic, partition, spares, listed: AtomicBool::new(false), tail: Mutex::default() }
     }
 
     /// Copies a record into the open batch, which is closed and replaced when the record would grow it past
@@ -146,12 +148,13 @@ impl PartitionQueue {
     fn open_batch(&self, now: Instant, expected: usize, batch_size: usize) -> OpenBatch {
         let partition = TopicPartition { topic: self.topic.clone(), partition: self.partition };
         let done = BatchDone { partition, outcome: Done::default() };
-        OpenBatch {
-            builder: BatchBuilder::new(expected, batch_size),
-            done: Arc::new(done),
-            opened_at: now,
-            charged: 0,
-        }
+        // A batch that stays small is better off with little memory of its own.
+        let spare = if expected * 2 > batch_size { self.spares.take() } else { None };
+        let builder = match spare {
+            Some(spare) => BatchBuilder::reuse(spare, batch_size),
+            None => BatchBuilder::new(expected, batch_size),
+        };
+        OpenBatch { builder, done: Arc::new(done), opened_at: now, charged: 0 }
     }
 
     /// Marks the queue as listed; `false` where it already was.

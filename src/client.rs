@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     engine::{
         catalog::snapshot::{LeaderHint, Snapshot, Topic},
-        machine::{Call, Failure, Now, Outcome},
+        machine::{Call, Failure, Now, Outcome, Owner},
     },
     error::{ErrorKind, Result},
     metrics::{Metrics, MetricsSnapshot},
@@ -142,6 +142,16 @@ impl Client {
     /// known waits for the next view of the cluster, until its deadline.
     pub(crate) fn submit(&self, call: Call, reply: ReplyTo) {
         self.shared().submit(call, reply);
+    }
+
+    /// A new owner of connections, whose calls no other owner's calls hold up.
+    pub(crate) fn new_owner(&self) -> Owner {
+        self.shared().new_owner()
+    }
+
+    /// Closes an owner's connections.
+    pub(crate) fn release(&self, owner: Owner) {
+        self.shared().release(owner);
     }
 
     /// What is known of the cluster now.

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,7 +23,7 @@ use crate::{
             snapshot::{Broker, Snapshot, Topic},
         },
         conn::{Address, Expected, Place},
-        machine::{Call, Purpose, Target, deadline_after},
+        machine::{Call, Owner, Purpose, Target, deadline_after},
     },
     error::{Attempt, Code, Error, ErrorKind, Result},
     metrics::Metrics,
@@ -45,6 +45,8 @@ pub(super) struct Shared {
     trouble: Mutex<Trouble>,
     /// Calls for any broker take turns.
     turn: AtomicUsize,
+    /// How many owners of connections there were.
+    owners: AtomicU32,
     closed: AtomicBool,
 }
 
@@ -75,6 +77,7 @@ impl Shared {
             snapshot: watch::Sender::new(Arc::default()),
             trouble: Mutex::default(),
             turn: AtomicUsize::new(0),
+            owners: AtomicU32::new(0),
             closed: AtomicBool::new(false),
         })
     }
@@ -210,6 +213,14 @@ impl Shared {
             Some((node, place)) => self.pool.send(node, &place, call, reply),
             None => self.inbox.shelter(call, reply),
         }
+    }
+
+    pub(super) fn new_owner(&self) -> Owner {
+        Owner(self.owners.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
+    }
+
+    pub(super) fn release(&self, owner: Owner) {
+        self.pool.close_owned(owner);
     }
 
     /// Where a broker is, if that is known.

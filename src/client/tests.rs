@@ -81,7 +81,7 @@ async fn one_broker(other: impl Fn(&Received) -> Reply + Clone + Send + Sync + '
 }
 
 async fn beat(client: &Client, timeout: Duration) -> Result<Answer> {
-    client.call(Target::Broker(NodeId(1)), Purpose::Coordinator, heartbeat(), timeout).await
+    client.call(Target::Broker(NodeId(1)), Purpose::COORDINATOR, heartbeat(), timeout).await
 }
 
 /// What `Client::connect` reports for a listener that does as `script` says, and after how long.
@@ -273,7 +273,7 @@ async fn an_answer_that_is_cut_off_fails_the_call_and_the_next_one_succeeds() {
         }
     });
     let client = connect(&network, &["b1:9092"]).await;
-    let beat = || client.call(Target::Broker(NodeId(2)), Purpose::Coordinator, heartbeat(), SECOND);
+    let beat = || client.call(Target::Broker(NodeId(2)), Purpose::COORDINATOR, heartbeat(), SECOND);
     let error = beat().await.unwrap_err();
     assert!(error.to_string().contains("in the middle of an answer"), "{error}");
     assert!(error.is_retriable());
@@ -294,7 +294,7 @@ async fn a_cancelled_call_leaves_its_neighbours_alone() {
     });
     let client = connect(&network, &["b1:9092"]).await;
     let before = network.connections();
-    let call = || client.call(Target::Broker(NodeId(2)), Purpose::Coordinator, heartbeat(), 20 * SECOND);
+    let call = || client.call(Target::Broker(NodeId(2)), Purpose::COORDINATOR, heartbeat(), 20 * SECOND);
     let (cancelled, neighbour) = tokio::join!(tokio::time::timeout(SECOND, call()), call());
     assert!(cancelled.is_err());
     let response = HeartbeatResponse::try_from(neighbour.unwrap().response).unwrap();
@@ -321,7 +321,7 @@ async fn purposes_do_not_wait_for_each_other() {
     })
     .await;
     let node = Target::Broker(NodeId(1));
-    let blocked = client.call(node, Purpose::Coordinator, heartbeat(), 10 * SECOND);
+    let blocked = client.call(node, Purpose::COORDINATOR, heartbeat(), 10 * SECOND);
     let started = Instant::now();
     let request = ProduceRequest { acks: -1, ..ProduceRequest::default() }.into();
     let free = client.call(node, Purpose::Produce, request, SECOND);
@@ -406,7 +406,7 @@ async fn a_broker_that_becomes_known_gets_the_calls_that_wait_for_it() {
         grown.broker("b1:9092", 2, never);
         grown.broker("b2:9092", 2, alive);
     });
-    let call = client.call(Target::Broker(NodeId(2)), Purpose::Coordinator, heartbeat(), 20 * SECOND);
+    let call = client.call(Target::Broker(NodeId(2)), Purpose::COORDINATOR, heartbeat(), 20 * SECOND);
     let refreshes = async {
         for _ in 0..5 {
             tokio::time::sleep(SECOND).await;
@@ -420,7 +420,7 @@ async fn a_broker_that_becomes_known_gets_the_calls_that_wait_for_it() {
         () = refreshes => {}
     }
     let fresh = connect(&network, &["b1:9092"]).await;
-    fresh.call(Target::Broker(NodeId(2)), Purpose::Coordinator, heartbeat(), SECOND).await.unwrap();
+    fresh.call(Target::Broker(NodeId(2)), Purpose::COORDINATOR, heartbeat(), SECOND).await.unwrap();
 }
 
 /// A heartbeat that is asked for until there is no error, and says what was thought of each attempt.

@@ -219,7 +219,7 @@ impl Commits {
         out.calls.push(Call {
             token,
             target: Target::Broker(coordinator),
-            purpose: Purpose::Coordinator,
+            purpose: Purpose::COORDINATOR,
             request,
             deadline: deadline_after(now, self.settings.request_timeout).min(job.until),
             max_version,

@@ -486,7 +486,7 @@ impl Fetcher {
         Call {
             token,
             target: Target::Broker(id),
-            purpose: Purpose::Fetch,
+            purpose: Purpose::FETCH,
             request: built.request.into(),
             deadline: deadline_after(now, wait.saturating_add(self.settings.request_timeout)),
             max_version: built.max_version,

@@ -230,7 +230,8 @@ impl Group {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let beat = self.heartbeat.due.min(self.expires());
+        let due = Some(self.heartbeat.due).filter(|_| self.heartbeat.asked.is_none());
+        let beat = due.map_or_else(|| self.expires(), |due| due.min(self.expires()));
         match self.state {
             State::Due(at) => Some(at).filter(|_| self.coordinator.is_some()),
             State::Planning { until, .. } => Some(until),
@@ -557,7 +558,7 @@ impl Group {
         out.calls.push(Call {
             token,
             target: Target::Broker(coordinator),
-            purpose: Purpose::Coordinator,
+            purpose: Purpose::COORDINATOR,
             request,
             deadline: deadline_after(now, patience),
             max_version: None,

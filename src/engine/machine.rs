@@ -78,10 +78,39 @@ pub(crate) enum Purpose {
     General,
     /// Produce requests.
     Produce,
-    /// Fetch requests.
-    Fetch,
-    /// Group membership and offset commits.
-    Coordinator,
+    /// Fetch requests of one owner.
+    Fetch(Owner),
+    /// Group membership and offset commits of one owner.
+    Coordinator(Owner),
+}
+
+/// Whose calls a connection carries. A broker answers the calls of a connection one after the other: if two consumers
+/// shared one, the fetch or the join of one would hold up the heartbeats of the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Owner(pub(crate) u32);
+
+impl Purpose {
+    /// Fetch requests, as machines name them: their driver knows the owner.
+    pub(crate) const FETCH: Self = Self::Fetch(Owner(0));
+    /// Group membership and offset commits, likewise.
+    pub(crate) const COORDINATOR: Self = Self::Coordinator(Owner(0));
+
+    /// The same purpose, for this owner.
+    pub(crate) const fn owned_by(self, owner: Owner) -> Self {
+        match self {
+            Self::Fetch(_) => Self::Fetch(owner),
+            Self::Coordinator(_) => Self::Coordinator(owner),
+            Self::General | Self::Produce => self,
+        }
+    }
+
+    /// Whose connections alone carry it.
+    pub(crate) const fn owner(self) -> Option<Owner> {
+        match self {
+            Self::Fetch(owner) | Self::Coordinator(owner) => Some(owner),
+            Self::General | Self::Produce => None,
+        }
+    }
 }
 
 /// One request that a machine wants made.

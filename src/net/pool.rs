@@ -26,7 +26,7 @@ use crate::{
     engine::{
         backoff::Random,
         conn::{Link, LinkSettings, Place},
-        machine::{Call, Failure, Purpose},
+        machine::{Call, Failure, Owner, Purpose},
     },
     error::ErrorKind,
     metrics::Metrics,
@@ -109,6 +109,15 @@ impl Pool {
         let links = lock(&self.links);
         let mut fitting = links.iter().flatten().filter(|((_, other), _)| *other == purpose);
         fitting.find(|(_, handle)| handle.connected.load(Ordering::Relaxed)).map(|((node, _), _)| *node)
+    }
+
+    /// Closes the links that carry this owner's calls alone.
+    pub(crate) fn close_owned(&self, owner: Owner) {
+        let mut closed = Vec::new();
+        if let Some(links) = lock(&self.links).as_mut() {
+            closed.extend(links.extract_if(|(_, purpose), _| purpose.owner() == Some(owner)));
+        }
+        drop(closed);
     }
 
     /// Closes every link. What is in flight fails.

@@ -755,7 +755,7 @@ proptest! {
     #[test]
     fn every_call_gets_one_outcome_whatever_happens(
         operations in prop::collection::vec(operation(), 0..120),
-        purpose in prop_oneof![Just(Purpose::Produce), Just(Purpose::Coordinator)],
+        purpose in prop_oneof![Just(Purpose::Produce), Just(Purpose::COORDINATOR)],
     ) {
         let mut rig = Rig::new(purpose);
         let mut submitted = 0;

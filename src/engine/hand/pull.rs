@@ -9,11 +9,13 @@ use std::{
 use super::{
     shared::Hand,
     state::{Step, Take, take_batch, take_record},
+    types::Spot,
 };
 use crate::{
     error::Result,
     message::{Batch, Message},
     sync::lock,
+    types::TopicPartition,
 };
 
 impl Hand {
@@ -25,6 +27,25 @@ impl Hand {
     /// The rest of the batch that is being read, or the next one; `None` once the consumer is closed.
     pub(crate) fn next_batch(&self) -> Pull<'_, Batch> {
         Pull { hand: self, take: take_batch, stage: Stage::New }
+    }
+}
+
+/// What else the user asks, with no wait.
+impl Hand {
+    /// A paused partition keeps what waits, hands nothing out and is not fetched.
+    pub(crate) fn pause(&self, partition: &TopicPartition, paused: bool) {
+        self.change(|state, _| state.pause(partition, paused));
+        self.wake.ring();
+    }
+
+    /// The partitions that are read now.
+    pub(crate) fn assignment(&self) -> Vec<TopicPartition> {
+        lock(&self.state).partitions()
+    }
+
+    /// The next offset to be handed out, where it is known.
+    pub(crate) fn position(&self, partition: &TopicPartition) -> Option<Spot> {
+        lock(&self.state).slot(partition)?.position
     }
 }
 
@@ -82,7 +103,7 @@ impl<T> Future for Pull<'_, T> {
                 state.wait(cx.waker());
             }
         }
-        ring |= !state.requests.is_empty();
+        ring |= state.has_requests();
         drop(state);
         drop(garbage);
         others.into_iter().for_each(Waker::wake);

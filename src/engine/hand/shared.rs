@@ -1,7 +1,6 @@
 //! The meeting point, and the driver's side of it.
 
 use std::{
-    mem,
     sync::{Arc, Mutex},
     task::Waker,
 };
@@ -29,7 +28,7 @@ pub(crate) struct Hand {
 }
 
 /// What the user has done lately.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Activity {
     /// Calls ever made.
     pub(crate) pulls: u64,
@@ -40,11 +39,6 @@ pub(crate) struct Activity {
 impl Hand {
     pub(crate) fn new(wake: Arc<Wake>, max_decompressed: usize) -> Self {
         Self { state: Mutex::default(), wake, max_decompressed }
-    }
-
-    /// The next offset to be handed out, where it is known.
-    pub(crate) fn position(&self, partition: &TopicPartition) -> Option<Spot> {
-        lock(&self.state).slot(partition)?.position
     }
 
     /// Takes on a partition, whose position is not known yet.
@@ -80,11 +74,6 @@ impl Hand {
         self.change(|state, garbage| state.remove(partition, garbage));
     }
 
-    /// A paused partition keeps what waits, and hands nothing out.
-    pub(crate) fn pause(&self, partition: &TopicPartition, paused: bool) {
-        self.change(|state, _| state.pause(partition, paused));
-    }
-
     pub(crate) fn deliver(&self, fetched: Fetched) {
         self.change(|state, garbage| state.deliver(fetched, garbage));
     }
@@ -105,13 +94,18 @@ impl Hand {
         self.change(|state, garbage| state.close(garbage));
     }
 
+    /// Everything that was handed out is done with.
+    pub(crate) fn settle(&self) {
+        lock(&self.state).settle();
+    }
+
     /// How far the user has got with each partition whose position is known.
     pub(crate) fn progress(&self) -> Vec<Progress> {
         lock(&self.state).progress()
     }
 
     pub(crate) fn take_requests(&self) -> Vec<Request> {
-        mem::take(&mut lock(&self.state).requests)
+        lock(&self.state).take_requests()
     }
 
     pub(crate) fn activity(&self) -> Activity {
@@ -125,7 +119,7 @@ impl Hand {
     }
 
     /// Changes the state, and wakes whoever waits for it. What is dropped is dropped without the lock.
-    fn change(&self, change: impl FnOnce(&mut State, &mut Vec<Item>)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut State, &mut Vec<Item>)) {
         let mut garbage = Vec::new();
         let waiters = {
             let mut state = lock(&self.state);

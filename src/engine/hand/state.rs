@@ -36,7 +36,9 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// The partition whose last records the user works on.
     outstanding: Option<usize>,
-    pub(super) requests: Vec<Request>,
+    requests: Vec<Request>,
+    /// Whether a partition was paused or resumed of which the driver does not know yet.
+    pauses: bool,
     pub(super) waiters: Vec<Waker>,
     /// Calls that wait.
     pub(super) waiting: usize,
@@ -77,11 +79,16 @@ impl State {
     /// A call begins: whatever was handed out before is done with. Whether to ring the driver.
     pub(super) fn begin(&mut self) -> bool {
         self.pulls = self.pulls.wrapping_add(1);
+        self.settle();
+        mem::take(&mut self.ring_on_pull)
+    }
+
+    #[inline]
+    pub(super) fn settle(&mut self) {
         if let Some(slot) = self.outstanding.take().and_then(|place| self.slots.get_mut(place)) {
             slot.done = slot.position;
             slot.is_outstanding = false;
         }
-        mem::take(&mut self.ring_on_pull)
     }
 
     /// The next thing for a call; items that are used up go to `garbage`, to be dropped without the lock.
@@ -254,6 +261,7 @@ impl State {
         let Some(at) = self.places.get(partition).copied() else { return };
         let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.is_paused != paused) else { return };
         slot.is_paused = paused;
+        self.pauses = true;
         if paused {
             let (parked, kept) = mem::take(&mut self.queue).into_iter().partition(|item| item.slot == at);
             self.queue = kept;
@@ -268,6 +276,28 @@ impl State {
             Some(entry) => entry.1 = error,
             None => self.errors.push_back((partition, error)),
         }
+    }
+
+    /// Whether the driver is to be rung.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.is_empty() || self.pauses
+    }
+
+    pub(super) fn take_requests(&mut self) -> Vec<Request> {
+        let mut requests = mem::take(&mut self.requests);
+        if mem::take(&mut self.pauses) {
+            for slot in self.places.values().filter_map(|at| self.slots.get(*at)) {
+                let (partition, paused) = (slot.partition.clone(), slot.is_paused);
+                requests.push(Request::Pause { partition, paused });
+            }
+        }
+        requests
+    }
+
+    pub(super) fn partitions(&self) -> Vec<TopicPartition> {
+        let mut partitions: Vec<_> = self.places.keys().cloned().collect();
+        partitions.sort_unstable();
+        partitions
     }
 
     pub(super) fn slot(&self, partition: &TopicPartition) -> Option<&Slot> {

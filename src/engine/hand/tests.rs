@@ -302,6 +302,8 @@ fn a_paused_partition_keeps_what_it_has() {
     bench.deliver(0, first, &[script::batch(3, 1, 9)]);
     bench.deliver(1, second, &[script::batch(0, 1, 9)]);
     assert_eq!(bench.offsets(), [0], "of the other partition");
+    assert!(bench.hand.take_requests().contains(&Request::Pause { partition: tp(0), paused: true }));
+    assert!(bench.hand.take_requests().is_empty(), "told once");
     bench.hand.pause(&tp(0), false);
     assert_eq!(bench.offsets(), [1, 2, 3]);
 }

@@ -16,6 +16,8 @@ pub(crate) enum Request {
     Refetch { partition: TopicPartition, claim: Claim, from: Spot },
     /// The partition cannot be read on; stop fetching it.
     Stop { partition: TopicPartition, claim: Claim },
+    /// Whether to fetch the partition at all.
+    Pause { partition: TopicPartition, paused: bool },
 }
 
 /// How far the user has got with a partition.

@@ -1,0 +1,242 @@
+//! The consumer's core: one place where time, answers, commands and views of the cluster come in.
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use super::{
+    membership::Membership,
+    reading::{self, Reading},
+    settings::{CoreSettings, Source},
+    topics::Topics,
+    types::Event,
+};
+use crate::{
+    engine::{
+        backoff::Random,
+        catalog::snapshot::Snapshot,
+        commit::{Offsets, Ticket},
+        fetch::{Buffered, Fetcher},
+        hand::Hand,
+        machine::{Now, Outbox, Outcome, Token, Tokens, earlier},
+        partition::Claim,
+        position::Positions,
+    },
+    error::{ConfigProblem, Error, ErrorKind, Result},
+    types::{Position, TopicName, TopicPartition},
+};
+
+/// The tags of the machines' tokens; those above belong to the membership.
+const POSITIONS: u8 = 1;
+const FETCHES: u8 = 2;
+
+/// A consumer without a runtime.
+#[derive(Debug)]
+pub(crate) struct Core {
+    reading: Reading,
+    topics: Topics,
+    snapshot: Arc<Snapshot>,
+    /// `None` for a reader without a group.
+    membership: Option<Membership>,
+    /// What a reader without a group reads: chosen partitions, and all of these topics.
+    chosen: Vec<TopicPartition>,
+    whole: BTreeSet<TopicName>,
+    start_at: Position,
+    events: Vec<Event>,
+    is_closed: bool,
+}
+
+impl Core {
+    /// Starts to read what the settings say. Records, and errors that concern them, come out of `hand`.
+    pub(crate) fn new(
+        now: Now,
+        settings: CoreSettings,
+        hand: Arc<Hand>,
+        buffered: Arc<Buffered>,
+        mut random: Random,
+    ) -> Self {
+        let topics = Topics::new(now, settings.topics(), settings.topic_timeout);
+        let mut machine_random = || Random::new(random.next_u64());
+        let positions = Positions::new(settings.positions, Tokens::tagged(POSITIONS), machine_random());
+        let fetcher = Fetcher::new(settings.fetch, buffered, Tokens::tagged(FETCHES), machine_random());
+        let patience = settings.fetch.retry.max;
+        let mut reading = Reading::new(hand, settings.out_of_range, patience, positions, fetcher);
+        let (mut chosen, mut whole, mut membership) = (Vec::new(), BTreeSet::new(), None);
+        match settings.source {
+            Source::Chosen { partitions, topics } => {
+                for (partition, position) in partitions {
+                    let claim = reading.assign(now, &partition);
+                    reading.start_at(now, &partition, claim, position);
+                    chosen.push(partition);
+                }
+                whole = topics;
+            }
+            Source::Group(settings_of_group) => {
+                let start_at = settings.start_at;
+                membership = Some(Membership::new(now, *settings_of_group, start_at, &mut random));
+            }
+        }
+        let events = topics.names().cloned().map(Event::Want).collect();
+        let start_at = settings.start_at;
+        let snapshot = Arc::default();
+        Self { reading, topics, snapshot, membership, chosen, whole, start_at, events, is_closed: false }
+    }
+
+    /// There is a new view of the cluster.
+    pub(crate) fn catalog(&mut self, now: Now, snapshot: Arc<Snapshot>) {
+        self.snapshot = Arc::clone(&snapshot);
+        // Interest in a topic ends if it is not said again.
+        self.events.extend(self.topics.names().cloned().map(Event::Want));
+        let (fresh, errors) = self.topics.catalog(now, &snapshot);
+        self.report(errors);
+        for (partition, was_there) in fresh {
+            if self.whole.contains(&partition.topic) && !self.reading.contains(&partition) {
+                let claim = self.reading.assign(now, &partition);
+                // Of a partition that appears while the topic is read, nothing is to be missed.
+                let position = if was_there { self.start_at } else { Position::Earliest };
+                self.reading.start_at(now, &partition, claim, position);
+            }
+        }
+        self.look_for_missing_partitions();
+        self.reading.catalog(snapshot);
+        if let Some(membership) = &mut self.membership {
+            membership.catalog(now, &self.snapshot, &mut self.events);
+        }
+    }
+
+    fn look_for_missing_partitions(&self) {
+        for partition in &self.chosen {
+            let Some(topic) = self.snapshot.topic(&partition.topic) else { continue };
+            if !topic.partitions.contains_key(&partition.partition.0) {
+                let (topic, count) = (partition.topic.clone(), topic.partition_count());
+                let error = ErrorKind::UnknownPartition { topic, partition: partition.partition, count };
+                self.reading.hand().fail(Some(partition.clone()), error.into());
+            }
+        }
+    }
+
+    fn report(&self, errors: Vec<(TopicName, Error)>) {
+        for (topic, error) in errors {
+            tracing::warn!(%topic, %error, "a topic cannot be read");
+            // No partition has this index: it stands for the topic.
+            self.reading.hand().fail(Some(TopicPartition::new(topic, -1)), error);
+        }
+    }
+
+    pub(crate) fn answer(&mut self, now: Now, token: Token, outcome: Outcome) {
+        match (token.tag(), &mut self.membership) {
+            (POSITIONS, _) => self.reading.position_answer(now, token, outcome),
+            (FETCHES, _) => self.reading.fetch_answer(now, token, outcome),
+            (_, Some(membership)) => membership.answer(now, token, outcome),
+            (_, None) => {}
+        }
+    }
+
+    /// Reads partitions from other positions on.
+    pub(crate) fn seek(&mut self, now: Now, to: Vec<(TopicPartition, Position)>) -> Result<()> {
+        if let Some((partition, _)) = to.iter().find(|(partition, _)| !self.reading.contains(partition)) {
+            return Err(ErrorKind::NotAssigned { partition: partition.clone() }.into());
+        }
+        for (partition, position) in to {
+            self.reading.seek(now, &partition, position);
+        }
+        Ok(())
+    }
+
+    /// Commits these offsets, or, without any, behind everything that was handed out.
+    pub(crate) fn commit(&mut self, now: Now, offsets: Option<Offsets>) -> Result<Ticket> {
+        let membership = self.membership.as_mut().ok_or_else(no_group)?;
+        membership.commit(now, &self.reading, &self.snapshot, offsets)
+    }
+
+    /// Looks up what the group has committed.
+    pub(crate) fn look_up(&mut self, now: Now, partitions: Vec<TopicPartition>) -> Result<Ticket> {
+        let membership = self.membership.as_mut().ok_or_else(no_group)?;
+        Ok(membership.look_up(now, partitions))
+    }
+
+    /// The listener has returned from the change with this number.
+    pub(crate) fn listener_done(&mut self, now: Now, number: u64) {
+        if let Some(membership) = &mut self.membership {
+            membership.listener_done(now, &mut self.reading, &self.snapshot, number);
+        }
+    }
+
+    /// Hands out nothing more, commits what is done with, and leaves the group. The end is told by [`Event::Closed`].
+    pub(crate) fn close(&mut self, now: Now) {
+        self.reading.hand().close();
+        match &mut self.membership {
+            Some(membership) => membership.close(now, &mut self.reading, &self.snapshot, &mut self.events),
+            None if self.is_closed => {}
+            None => {
+                let partitions: Vec<_> = self.reading.partitions().cloned().collect();
+                partitions.iter().for_each(|partition| self.reading.remove(partition));
+                self.events.push(Event::Closed);
+            }
+        }
+        self.is_closed = true;
+    }
+
+    /// Does what is due, and says what the driver is to do.
+    pub(crate) fn tick(&mut self, now: Now, out: &mut Outbox<Event>) {
+        if !self.is_closed {
+            let errors = self.topics.tick(now);
+            self.report(errors);
+        }
+        loop {
+            if let Some(membership) = &mut self.membership {
+                let (reading, snapshot) = (&mut self.reading, &self.snapshot);
+                membership.tick(now, reading, snapshot, &mut out.calls, &mut self.events);
+            }
+            let events = self.reading.tick(now, &mut out.calls);
+            let mut needed = Vec::new();
+            for event in events {
+                match event {
+                    reading::Event::Refresh => self.events.push(Event::Refresh),
+                    reading::Event::LeaderHint(hint) => self.events.push(Event::LeaderHint(hint)),
+                    reading::Event::NeedsCommitted(partition, claim) => needed.push((partition, claim)),
+                }
+            }
+            if needed.is_empty() {
+                break;
+            }
+            self.look_up_starts(now, needed);
+        }
+        out.events.append(&mut self.events);
+    }
+
+    /// Where a user asked for the committed position, there is no other to fall back on.
+    fn look_up_starts(&mut self, now: Now, needed: Vec<(TopicPartition, Claim)>) {
+        match &mut self.membership {
+            Some(membership) => {
+                let starts =
+                    needed.into_iter().map(|(partition, claim)| (partition, claim, Position::Committed));
+                membership.needs_committed(now, starts.collect());
+            }
+            None => {
+                for (partition, claim) in needed {
+                    self.reading.start_at_committed(now, &partition, claim, None, Position::Committed);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let membership = self.membership.as_ref().and_then(Membership::deadline);
+        let topics = self.topics.deadline().filter(|_| !self.is_closed);
+        earlier(earlier(self.reading.deadline(), membership), topics)
+    }
+
+    /// Asserts what must hold between any two verbs.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        self.reading.check();
+        if let Some(membership) = &self.membership {
+            membership.check();
+        }
+    }
+}
+
+fn no_group() -> Error {
+    let reason = "the consumer is in no group; make it with Client::consumer".to_owned();
+    let problems = vec![ConfigProblem { setting: "group", value: String::new(), reason }];
+    ErrorKind::Config { problems }.into()
+}

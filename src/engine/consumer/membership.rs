@@ -1,0 +1,628 @@
+//! The group's half: which partitions are read, what happens to them in a rebalance, and commits.
+//!
+//! Giving partitions up goes in a fixed order, whatever the reason: stop reading, tell the listener, commit what is
+//! done with, forget the partitions, and only then join again or leave.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    reading::Reading,
+    settings::MembershipSettings,
+    types::{Change, Event},
+};
+use crate::{
+    engine::{
+        backoff::Random,
+        catalog::snapshot::Snapshot,
+        commit::{self, Commits, Offsets, Ticket},
+        coordinator::{self, Coordinator},
+        group::{self, Group},
+        hand::{Activity, Progress, Spot},
+        machine::{Call, Now, Outbox, Outcome, Token, Tokens, deadline_after, earlier},
+        partition::Claim,
+    },
+    error::{Error, ErrorKind, Result},
+    types::{NodeId, Offset, OffsetAndMetadata, Position, TopicName, TopicPartition},
+    wire::uuid::Uuid,
+};
+
+/// The tags of the machines' tokens.
+pub(super) mod tag {
+    pub(in super::super) const COORDINATOR: u8 = 3;
+    pub(in super::super) const GROUP: u8 = 4;
+    pub(in super::super) const COMMITS: u8 = 5;
+}
+
+/// A consumer's membership.
+#[derive(Debug)]
+pub(super) struct Membership {
+    settings: MembershipSettings,
+    start_at: Position,
+    coordinator: Coordinator,
+    group: Group,
+    commits: Commits,
+    coordinator_out: Outbox<coordinator::Event>,
+    group_out: Outbox<group::Event>,
+    commit_out: Outbox<commit::Event>,
+    phase: Phase,
+    /// Topics that the leader of the group has to know.
+    wanted: BTreeSet<TopicName>,
+    /// Up to where what is done with needs no automatic commit.
+    covered: BTreeMap<TopicPartition, Spot>,
+    /// What the user's commits will cover, once they are carried out.
+    covering: BTreeMap<Ticket, Vec<(TopicPartition, Spot)>>,
+    auto: AutoCommit,
+    /// Look-ups of where to start.
+    starts: BTreeMap<Ticket, Vec<Start>>,
+    /// Those that were refused, and when to ask again.
+    refused: Option<(Instant, Vec<Start>)>,
+    tickets: u64,
+    changes: u64,
+    poll: Poll,
+    closing: Option<Instant>,
+}
+
+/// A partition whose committed offset is looked up, and where to start if there is none.
+pub(super) type Start = (TopicPartition, Claim, Position);
+
+/// What the membership waits for.
+#[derive(Debug)]
+enum Phase {
+    Running,
+    /// The listener, which may seek before reading starts.
+    Assigning {
+        number: u64,
+        partitions: Vec<(TopicPartition, Claim)>,
+    },
+    /// The listener, which may still commit.
+    Revoking {
+        number: u64,
+        partitions: Vec<TopicPartition>,
+    },
+    /// The last commit of what is given up, and those that were asked for before.
+    Committing {
+        last: Option<Ticket>,
+        partitions: Vec<TopicPartition>,
+    },
+    /// The group's answer.
+    Leaving,
+    Closed,
+}
+
+#[derive(Debug)]
+struct AutoCommit {
+    due: Option<Instant>,
+    asked: Option<(Ticket, Vec<(TopicPartition, Spot)>)>,
+}
+
+/// Whether the user still asks for records.
+#[derive(Debug)]
+struct Poll {
+    seen: Activity,
+    last: Instant,
+    look_at: Instant,
+    is_evicted: bool,
+}
+
+impl Membership {
+    pub(super) fn new(
+        now: Now,
+        settings: MembershipSettings,
+        start_at: Position,
+        random: &mut Random,
+    ) -> Self {
+        let mut random = || Random::new(random.next_u64());
+        let group_id = settings.group.group.clone();
+        let coordinator =
+            Coordinator::new(group_id, settings.coordinator, Tokens::tagged(tag::COORDINATOR), random());
+        let mut group = Group::new(settings.group.clone(), now, Tokens::tagged(tag::GROUP), random());
+        group.join(now, "the consumer starts");
+        let commits = Commits::new(settings.commits.clone(), Tokens::tagged(tag::COMMITS), random());
+        let look_at = deadline_after(now, settings.group.heartbeat_interval);
+        let poll = Poll { seen: Activity::default(), last: now.instant, look_at, is_evicted: false };
+        let auto = AutoCommit { due: None, asked: None };
+        Self {
+            settings,
+            start_at,
+            coordinator,
+            group,
+            commits,
+            coordinator_out: Outbox::default(),
+            group_out: Outbox::default(),
+            commit_out: Outbox::default(),
+            phase: Phase::Running,
+            wanted: BTreeSet::new(),
+            covered: BTreeMap::new(),
+            covering: BTreeMap::new(),
+            auto,
+            starts: BTreeMap::new(),
+            refused: None,
+            tickets: 0,
+            changes: 0,
+            poll,
+            closing: None,
+        }
+    }
+
+    // ---- what users ask ----------------------------------------------------------------------------------------
+
+    /// Commits offsets of assigned partitions, or, without any, everything that was handed out, which is done with then.
+    pub(super) fn commit(
+        &mut self,
+        now: Now,
+        reading: &Reading,
+        snapshot: &Snapshot,
+        offsets: Option<Offsets>,
+    ) -> Result<Ticket> {
+        if offsets.is_none() {
+            reading.hand().settle();
+        }
+        let progress = reading.hand().progress();
+        let offsets = offsets.unwrap_or_else(|| {
+            progress.iter().map(|p| (p.partition.clone(), spot_to_commit(p.done))).collect()
+        });
+        if let Some(partition) = offsets.keys().find(|partition| !reading.contains(partition)) {
+            return Err(ErrorKind::NotAssigned { partition: partition.clone() }.into());
+        }
+        // An automatic commit is not to take back what the user has committed beyond it.
+        let is_covered =
+            |p: &Progress| offsets.get(&p.partition).is_some_and(|o| o.offset.0 >= p.done.offset);
+        let covering = progress.into_iter().filter(is_covered).map(|p| (p.partition, p.done)).collect();
+        let ticket = self.send_commit(now, snapshot, offsets);
+        self.covering.insert(ticket, covering);
+        Ok(ticket)
+    }
+
+    pub(super) fn look_up(&mut self, now: Now, partitions: Vec<TopicPartition>) -> Ticket {
+        let ticket = self.ticket();
+        self.commits.fetch(now, ticket, partitions, &mut self.commit_out);
+        ticket
+    }
+
+    /// Gives everything up and leaves the group.
+    pub(super) fn close(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        out: &mut Vec<Event>,
+    ) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.closing = Some(deadline_after(now, self.settings.close_timeout));
+        match self.phase {
+            // It goes on by itself, and ends with leaving.
+            Phase::Revoking { .. } | Phase::Committing { .. } | Phase::Leaving | Phase::Closed => {}
+            Phase::Running | Phase::Assigning { .. } => {
+                let partitions = reading.partitions().cloned().collect();
+                self.give_up(now, reading, snapshot, partitions, out);
+            }
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// The listener has returned from the change with this number.
+    pub(super) fn listener_done(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        number: u64,
+    ) {
+        match mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Assigning { number: awaited, partitions } if awaited == number => {
+                self.start(now, reading, partitions);
+            }
+            Phase::Revoking { number: awaited, partitions } if awaited == number => {
+                self.commit_last(now, reading, snapshot, partitions);
+            }
+            phase => self.phase = phase,
+        }
+    }
+
+    // ---- what happens ------------------------------------------------------------------------------------------
+
+    pub(super) fn answer(&mut self, now: Now, token: Token, outcome: Outcome) {
+        match token.tag() {
+            tag::COORDINATOR => self.coordinator.answer(now, token, outcome, &mut self.coordinator_out),
+            tag::GROUP => self.group.answer(now, token, outcome, &mut self.group_out),
+            _ => self.commits.answer(now, token, outcome, &mut self.commit_out),
+        }
+    }
+
+    pub(super) fn catalog(&mut self, now: Now, snapshot: &Snapshot, out: &mut Vec<Event>) {
+        out.extend(self.wanted.iter().cloned().map(Event::Want));
+        self.group.catalog(now, snapshot, &mut self.group_out);
+    }
+
+    /// Where the group has committed is where reading starts; where it has not, `otherwise` says.
+    pub(super) fn needs_committed(&mut self, now: Now, needed: Vec<Start>) {
+        if !needed.is_empty() {
+            let partitions = needed.iter().map(|(partition, ..)| partition.clone()).collect();
+            let ticket = self.look_up(now, partitions);
+            self.starts.insert(ticket, needed);
+        }
+    }
+
+    /// Passes events on between the machines until there are none, and asks what is to be asked.
+    pub(super) fn tick(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Arc<Snapshot>,
+        calls: &mut Vec<Call>,
+        out: &mut Vec<Event>,
+    ) {
+        self.look_at_user(now, reading);
+        self.commit_in_time(now, reading, snapshot);
+        if let Some((_, refused)) = self.refused.take_if(|(at, _)| *at <= now.instant) {
+            let still = refused.into_iter().filter(|(p, claim, _)| reading.claim(p) == Some(*claim));
+            self.needs_committed(now, still.collect());
+        }
+        loop {
+            for event in mem::take(&mut self.coordinator_out.events) {
+                self.coordinated(event, reading);
+            }
+            for event in mem::take(&mut self.group_out.events) {
+                self.grouped(now, event, reading, snapshot, out);
+            }
+            for event in mem::take(&mut self.commit_out.events) {
+                self.committed(now, event, reading, out);
+            }
+            self.go_on(now, reading);
+            if self.group.needs_coordinator() || self.commits.needs_coordinator() {
+                self.coordinator.need(now);
+            }
+            self.coordinator.tick(now, &mut self.coordinator_out);
+            self.group.tick(now, snapshot, &mut self.group_out);
+            self.commits.tick(now, &mut self.commit_out);
+            calls.append(&mut self.coordinator_out.calls);
+            calls.append(&mut self.group_out.calls);
+            calls.append(&mut self.commit_out.calls);
+            let is_quiet = self.coordinator_out.events.is_empty()
+                && self.group_out.events.is_empty()
+                && self.commit_out.events.is_empty();
+            if is_quiet {
+                break;
+            }
+        }
+        if self.closing.is_some_and(|at| at <= now.instant) && !self.is_closed() {
+            tracing::warn!(group = %self.settings.group.group, "closing took too long: the group is left without a word");
+            self.phase = Phase::Closed;
+            out.push(Event::Closed);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let machines =
+            earlier(self.coordinator.deadline(), earlier(self.group.deadline(), self.commits.deadline()));
+        let look_at = Some(self.poll.look_at).filter(|_| !self.poll.is_evicted && self.closing.is_none());
+        let is_running = matches!(self.phase, Phase::Running) && self.auto.asked.is_none();
+        let auto = self.auto.due.filter(|_| is_running);
+        let refused = self.refused.as_ref().map(|(at, _)| *at);
+        let closing = self.closing.filter(|_| !self.is_closed());
+        [look_at, auto, refused, closing].into_iter().fold(machines, earlier)
+    }
+
+    fn coordinated(&mut self, event: coordinator::Event, reading: &Reading) {
+        match event {
+            coordinator::Event::Found(node) => {
+                self.group.set_coordinator(Some(node));
+                self.commits.set_coordinator(Some(node));
+            }
+            coordinator::Event::Refused(error) => reading.hand().fail(None, error),
+        }
+    }
+
+    fn coordinator_lost(&mut self, now: Now, node: NodeId) {
+        tracing::debug!(group = %self.settings.group.group, broker = %node, "the group's coordinator is elsewhere");
+        self.coordinator.lost(now, node);
+        if self.coordinator.node().is_none() {
+            self.group.set_coordinator(None);
+            self.commits.set_coordinator(None);
+        }
+    }
+
+    fn grouped(
+        &mut self,
+        now: Now,
+        event: group::Event,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        out: &mut Vec<Event>,
+    ) {
+        match event {
+            group::Event::Assigned(partitions) => self.assigned(now, reading, partitions, out),
+            group::Event::Revoke(partitions) => {
+                if self.closing.is_none() {
+                    self.give_up(now, reading, snapshot, partitions, out);
+                }
+            }
+            group::Event::Lost(partitions) => self.lost(reading, partitions, out),
+            group::Event::CoordinatorLost(node) => self.coordinator_lost(now, node),
+            group::Event::Want(topics) => {
+                out.extend(topics.iter().cloned().map(Event::Want));
+                self.wanted = topics;
+                self.group.catalog(now, snapshot, &mut self.group_out);
+            }
+            group::Event::Refused(error) => reading.hand().fail(None, error),
+            group::Event::Fatal(error) => reading.hand().block(error),
+            group::Event::Left => {
+                if self.closing.is_some() {
+                    self.phase = Phase::Closed;
+                    out.push(Event::Closed);
+                }
+            }
+        }
+    }
+
+    fn assigned(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        partitions: Vec<TopicPartition>,
+        out: &mut Vec<Event>,
+    ) {
+        self.covered.clear();
+        self.covering.clear();
+        self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
+        self.poll.last = now.instant;
+        let claimed: Vec<_> =
+            partitions.iter().map(|partition| (partition.clone(), reading.assign(now, partition))).collect();
+        if self.settings.has_listener {
+            let number = self.tell(Change::Assigned(partitions), out);
+            self.phase = Phase::Assigning { number, partitions: claimed };
+        } else {
+            self.phase = Phase::Running;
+            self.start(now, reading, claimed);
+        }
+    }
+
+    /// Reads the partitions from where the group has committed, unless the listener has chosen another position.
+    fn start(&mut self, now: Now, reading: &Reading, partitions: Vec<(TopicPartition, Claim)>) {
+        let start_at = self.start_at;
+        let waiting =
+            partitions.into_iter().filter(|(partition, claim)| reading.claim(partition) == Some(*claim));
+        self.needs_committed(now, waiting.map(|(partition, claim)| (partition, claim, start_at)).collect());
+    }
+
+    fn lost(&mut self, reading: &mut Reading, partitions: Vec<TopicPartition>, out: &mut Vec<Event>) {
+        let lost: Vec<_> = partitions.into_iter().filter(|partition| reading.contains(partition)).collect();
+        lost.iter().for_each(|partition| reading.remove(partition));
+        // Whoever waits for the listener or a commit waits for nothing now.
+        if !matches!(self.phase, Phase::Leaving | Phase::Closed) {
+            self.phase = Phase::Running;
+        }
+        self.auto.due = None;
+        if !lost.is_empty() {
+            tracing::warn!(group = %self.settings.group.group, ?lost, "partitions were lost: what was not committed is read again by others");
+            if self.settings.has_listener {
+                self.tell(Change::Lost(lost), out);
+            }
+        }
+    }
+
+    // ---- giving up ---------------------------------------------------------------------------------------------
+
+    fn give_up(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        partitions: Vec<TopicPartition>,
+        out: &mut Vec<Event>,
+    ) {
+        partitions.iter().for_each(|partition| reading.stop(partition));
+        if self.settings.has_listener && !partitions.is_empty() {
+            let number = self.tell(Change::Revoking(partitions.clone()), out);
+            self.phase = Phase::Revoking { number, partitions };
+        } else {
+            self.commit_last(now, reading, snapshot, partitions);
+        }
+    }
+
+    fn commit_last(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        partitions: Vec<TopicPartition>,
+    ) {
+        let auto = self.settings.auto_commit.is_some();
+        let spots = if auto { self.to_commit(reading.hand().progress()) } else { Vec::new() };
+        let offsets: Offsets =
+            spots.into_iter().map(|(partition, spot)| (partition, spot_to_commit(spot))).collect();
+        let last = (!offsets.is_empty()).then(|| self.send_commit(now, snapshot, offsets));
+        self.phase = Phase::Committing { last, partitions };
+    }
+
+    /// When nothing is left to be committed, the partitions are forgotten.
+    fn go_on(&mut self, now: Now, reading: &mut Reading) {
+        match mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Committing { partitions, .. } if self.commits.is_idle() => {
+                self.given_up(now, reading, partitions);
+            }
+            phase => self.phase = phase,
+        }
+    }
+
+    fn given_up(&mut self, now: Now, reading: &mut Reading, partitions: Vec<TopicPartition>) {
+        partitions.iter().for_each(|partition| reading.remove(partition));
+        self.auto.due = None;
+        if self.closing.is_some() {
+            self.phase = Phase::Leaving;
+            self.group.leave(now, "the consumer is closed", &mut self.group_out);
+        } else {
+            self.phase = Phase::Running;
+            self.group.revoked(now);
+        }
+    }
+
+    // ---- commits -----------------------------------------------------------------------------------------------
+
+    fn committed(&mut self, now: Now, event: commit::Event, reading: &mut Reading, out: &mut Vec<Event>) {
+        match event {
+            commit::Event::Committed { ticket, result } => self.commit_done(now, ticket, result, out),
+            commit::Event::Fetched { ticket, result } => match self.starts.remove(&ticket) {
+                Some(starts) => self.starts_known(now, starts, result, reading),
+                None => out.push(Event::Looked { ticket, result }),
+            },
+            commit::Event::CoordinatorLost(node) => self.coordinator_lost(now, node),
+        }
+    }
+
+    fn commit_done(&mut self, now: Now, ticket: Ticket, result: Result<()>, out: &mut Vec<Event>) {
+        if self.auto.asked.as_ref().is_some_and(|(asked, _)| *asked == ticket) {
+            let spots = self.auto.asked.take().map(|(_, spots)| spots).unwrap_or_default();
+            self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
+            match result {
+                Ok(()) => self.covered.extend(spots),
+                Err(error) => {
+                    tracing::warn!(group = %self.settings.group.group, %error, "an automatic commit failed");
+                }
+            }
+            return;
+        }
+        match (&mut self.phase, result) {
+            (Phase::Committing { last, .. }, result) if *last == Some(ticket) => {
+                *last = None;
+                if let Err(error) = result {
+                    tracing::warn!(group = %self.settings.group.group, %error, "the commit before giving partitions up failed");
+                }
+            }
+            (_, result) => {
+                let covering = self.covering.remove(&ticket).filter(|_| result.is_ok());
+                self.covered.extend(covering.unwrap_or_default());
+                out.push(Event::Committed { ticket, result });
+            }
+        }
+    }
+
+    fn starts_known(&mut self, now: Now, starts: Vec<Start>, result: Result<Offsets>, reading: &mut Reading) {
+        let offsets = match result {
+            Ok(offsets) => offsets,
+            Err(error) => {
+                tracing::warn!(group = %self.settings.group.group, %error, "the committed offsets cannot be looked up");
+                reading.hand().fail(None, error);
+                // It is asked again: to guess would lose or repeat records.
+                let at = deadline_after(now, self.settings.commits.retry.max);
+                let (at, mut refused) = self.refused.take().unwrap_or((at, Vec::new()));
+                refused.extend(starts);
+                self.refused = Some((at, refused));
+                return;
+            }
+        };
+        for (partition, claim, otherwise) in starts {
+            let committed = offsets.get(&partition);
+            if let Some(committed) = committed {
+                let spot = Spot { offset: committed.offset.0, leader_epoch: committed.leader_epoch };
+                self.covered.insert(partition.clone(), spot);
+            }
+            reading.start_at_committed(now, &partition, claim, committed, otherwise);
+        }
+    }
+
+    fn commit_in_time(&mut self, now: Now, reading: &Reading, snapshot: &Snapshot) {
+        let is_due = self.auto.due.is_some_and(|due| due <= now.instant) && self.auto.asked.is_none();
+        if !is_due || !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
+        let spots = self.to_commit(reading.hand().progress());
+        if !spots.is_empty() {
+            let offsets = spots.iter().map(|(partition, spot)| (partition.clone(), spot_to_commit(*spot)));
+            let ticket = self.send_commit(now, snapshot, offsets.collect());
+            self.auto.asked = Some((ticket, spots));
+        }
+    }
+
+    /// What is done with and not known to be committed. A position where nothing was committed is committed too: else
+    /// a consumer that starts at the end and sees nothing would miss what is written until it starts again.
+    fn to_commit(&self, progress: Vec<Progress>) -> Vec<(TopicPartition, Spot)> {
+        let spots = progress.into_iter().map(|progress| (progress.partition, progress.done));
+        let is_news = |(partition, done): &(TopicPartition, Spot)| {
+            self.covered.get(partition).is_none_or(|covered| covered.offset != done.offset)
+        };
+        spots.filter(is_news).collect()
+    }
+
+    fn send_commit(&mut self, now: Now, snapshot: &Snapshot, offsets: Offsets) -> Ticket {
+        let topics: BTreeSet<&TopicName> = offsets.keys().map(|partition| &partition.topic).collect();
+        let id = |topic: &TopicName| snapshot.topic(topic).and_then(|known| known.id);
+        let topic_ids: BTreeMap<TopicName, Uuid> =
+            topics.into_iter().filter_map(|topic| Some((topic.clone(), id(topic)?))).collect();
+        let ticket = self.ticket();
+        let member = self.group.identity();
+        self.commits.commit(now, ticket, offsets, member, topic_ids, &mut self.commit_out);
+        ticket
+    }
+
+    // ---- the user's progress -----------------------------------------------------------------------------------
+
+    /// A member whose user asks for nothing for too long leaves, so that another reads its partitions (KIP-62). It
+    /// comes back when the user does.
+    fn look_at_user(&mut self, now: Now, reading: &Reading) {
+        let seen = reading.hand().activity();
+        if self.closing.is_some() {
+            return;
+        }
+        if self.poll.is_evicted {
+            if seen.pulls != self.poll.seen.pulls {
+                self.poll.is_evicted = false;
+                self.poll.last = now.instant;
+                self.group.join(now, "the consumer asks for records again");
+            }
+        } else if self.poll.look_at <= now.instant {
+            self.poll.look_at = deadline_after(now, self.settings.group.heartbeat_interval);
+            if seen.is_waiting || seen.pulls != self.poll.seen.pulls {
+                self.poll.last = now.instant;
+            }
+            let after = now.instant.saturating_duration_since(self.poll.last);
+            if after > self.settings.max_poll_interval && self.group.identity().is_some() {
+                self.evict(now, reading, after);
+            }
+        }
+        self.poll.seen = seen;
+    }
+
+    fn evict(&mut self, now: Now, reading: &Reading, after: Duration) {
+        tracing::warn!(group = %self.settings.group.group, ?after, "no record was asked for: leaving the group");
+        self.poll.is_evicted = true;
+        self.group.leave(now, "max_poll_interval was exceeded", &mut self.group_out);
+        let what = "the call for the next record".to_owned();
+        let error = Error::from(ErrorKind::Timeout { what, after, setting: "max_poll_interval" });
+        reading.hand().fail(None, error);
+        reading.hand().ring_on_pull();
+    }
+
+    fn tell(&mut self, change: Change, out: &mut Vec<Event>) -> u64 {
+        self.changes = self.changes.wrapping_add(1);
+        out.push(Event::Listener { number: self.changes, change });
+        self.changes
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets = self.tickets.wrapping_add(1);
+        Ticket(self.tickets)
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.group.check();
+    }
+}
+
+fn spot_to_commit(spot: Spot) -> OffsetAndMetadata {
+    let mut committed = OffsetAndMetadata::new(Offset(spot.offset));
+    committed.leader_epoch = spot.leader_epoch;
+    committed
+}

@@ -1,0 +1,337 @@
+//! From assigned partitions to records: positions, fetches, and the hand-over to the user.
+
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::settings::OutOfRange;
+use crate::{
+    engine::{
+        catalog::snapshot::{LeaderHint, Snapshot},
+        fetch::{self, Fetcher},
+        hand::{Hand, Request, Spot},
+        machine::{Call, Now, Outbox, Outcome, Token, deadline_after, earlier},
+        partition::{Claim, Claims, Leader},
+        position::{self, LookUp, Positions},
+    },
+    error::{Code, Error, ErrorKind},
+    types::{OffsetAndMetadata, Position, TopicPartition},
+    wire::uuid::Uuid,
+};
+
+/// What the reading half needs from the rest.
+#[derive(Debug)]
+pub(super) enum Event {
+    Refresh,
+    LeaderHint(LeaderHint),
+    /// Reading starts where the group has committed; to be answered by [`Reading::start_at`].
+    NeedsCommitted(TopicPartition, Claim),
+}
+
+/// The partitions that are read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    hand: Arc<Hand>,
+    out_of_range: OutOfRange,
+    /// How often to look for a leader where there is none.
+    patience: Duration,
+    snapshot: Arc<Snapshot>,
+    claims: Claims,
+    partitions: BTreeMap<TopicPartition, Claim>,
+    positions: Positions,
+    fetcher: Fetcher,
+    position_out: Outbox<position::Event>,
+    fetch_out: Outbox<fetch::Event>,
+    events: Vec<Event>,
+    leaderless: bool,
+    refresh_at: Option<Instant>,
+}
+
+impl Reading {
+    pub(super) fn new(
+        hand: Arc<Hand>,
+        out_of_range: OutOfRange,
+        patience: Duration,
+        positions: Positions,
+        fetcher: Fetcher,
+    ) -> Self {
+        Self {
+            hand,
+            out_of_range,
+            patience,
+            snapshot: Arc::default(),
+            claims: Claims::default(),
+            partitions: BTreeMap::new(),
+            positions,
+            fetcher,
+            position_out: Outbox::default(),
+            fetch_out: Outbox::default(),
+            events: Vec::new(),
+            leaderless: false,
+            refresh_at: None,
+        }
+    }
+
+    pub(super) fn hand(&self) -> &Hand {
+        &self.hand
+    }
+
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.partitions.keys()
+    }
+
+    pub(super) fn contains(&self, partition: &TopicPartition) -> bool {
+        self.partitions.contains_key(partition)
+    }
+
+    /// The claim under which a partition is read now.
+    pub(super) fn claim(&self, partition: &TopicPartition) -> Option<Claim> {
+        self.partitions.get(partition).copied()
+    }
+
+    /// Takes on a partition; [`start_at`](Self::start_at) says where it is read from.
+    pub(super) fn assign(&mut self, now: Now, partition: &TopicPartition) -> Claim {
+        let claim = self.claims.next();
+        let leader = leader(&self.snapshot, partition);
+        self.leaderless |= leader.is_none();
+        self.hand.assign(partition.clone(), claim);
+        self.fetcher.add(now, partition.clone(), claim, leader, false);
+        self.partitions.insert(partition.clone(), claim);
+        claim
+    }
+
+    /// Reads a partition from a position on, unless the claim is no longer the partition's.
+    pub(super) fn start_at(
+        &mut self,
+        now: Now,
+        partition: &TopicPartition,
+        claim: Claim,
+        position: Position,
+    ) {
+        if self.claim(partition) != Some(claim) {
+            return;
+        }
+        let look_up = match position {
+            Position::Earliest => LookUp::Earliest,
+            Position::Latest => LookUp::Latest,
+            Position::Timestamp(ms) => LookUp::Timestamp(ms),
+            Position::Ago(age) => {
+                let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+                LookUp::Timestamp(now.unix_ms.saturating_sub(age))
+            }
+            Position::At(offset) => {
+                self.start(partition, claim, Spot { offset: offset.0, leader_epoch: None });
+                return;
+            }
+            Position::Committed => {
+                self.events.push(Event::NeedsCommitted(partition.clone(), claim));
+                return;
+            }
+        };
+        let leader = leader(&self.snapshot, partition);
+        self.positions.look_up(now, partition.clone(), claim, look_up, leader);
+    }
+
+    /// What the group has committed for a partition; where it has nothing, reading starts at `otherwise`.
+    pub(super) fn start_at_committed(
+        &mut self,
+        now: Now,
+        partition: &TopicPartition,
+        claim: Claim,
+        committed: Option<&OffsetAndMetadata>,
+        otherwise: Position,
+    ) {
+        match (committed, otherwise) {
+            _ if self.claim(partition) != Some(claim) => {}
+            (Some(committed), _) => {
+                let spot = Spot { offset: committed.offset.0, leader_epoch: committed.leader_epoch };
+                self.start(partition, claim, spot);
+            }
+            (None, Position::Committed) => {
+                let error = ErrorKind::NoPosition { partition: partition.clone() };
+                self.hand.fail(Some(partition.clone()), error.into());
+            }
+            (None, otherwise) => self.start_at(now, partition, claim, otherwise),
+        }
+    }
+
+    fn start(&mut self, partition: &TopicPartition, claim: Claim, spot: Spot) {
+        self.hand.start(partition, claim, spot);
+        self.fetcher.start(partition, claim, spot.offset);
+    }
+
+    /// Reads on from another position. What is buffered or under way is dropped.
+    pub(super) fn seek(&mut self, now: Now, partition: &TopicPartition, position: Position) {
+        if !self.contains(partition) {
+            return;
+        }
+        let claim = self.claims.next();
+        self.partitions.insert(partition.clone(), claim);
+        self.positions.forget(partition);
+        self.hand.reset(partition, claim);
+        self.fetcher.reset(now, partition, claim);
+        self.start_at(now, partition, claim, position);
+    }
+
+    /// Reads no more of a partition; how far the user got stays known until it is removed.
+    pub(super) fn stop(&mut self, partition: &TopicPartition) {
+        self.hand.stop(partition);
+        self.fetcher.remove(partition);
+        self.positions.forget(partition);
+    }
+
+    pub(super) fn remove(&mut self, partition: &TopicPartition) {
+        self.stop(partition);
+        self.hand.remove(partition);
+        self.partitions.remove(partition);
+    }
+
+    pub(super) fn catalog(&mut self, snapshot: Arc<Snapshot>) {
+        self.snapshot = snapshot;
+        self.leaderless = false;
+        for partition in self.partitions.keys() {
+            let leader = leader(&self.snapshot, partition);
+            self.leaderless |= leader.is_none();
+            self.positions.set_leader(partition, leader);
+            self.fetcher.set_leader(partition, leader, &mut self.fetch_out);
+        }
+    }
+
+    pub(super) fn position_answer(&mut self, now: Now, token: Token, outcome: Outcome) {
+        self.positions.answer(now, token, outcome, &mut self.position_out);
+    }
+
+    pub(super) fn fetch_answer(&mut self, now: Now, token: Token, outcome: Outcome) {
+        self.fetcher.answer(now, token, outcome, &mut self.fetch_out);
+    }
+
+    /// Passes events on between the machines until there are none, and asks what is to be asked.
+    pub(super) fn tick(&mut self, now: Now, calls: &mut Vec<Call>) -> Vec<Event> {
+        for request in self.hand.take_requests() {
+            self.requested(now, request);
+        }
+        loop {
+            for event in mem::take(&mut self.position_out.events) {
+                self.positioned(event);
+            }
+            for event in mem::take(&mut self.fetch_out.events) {
+                self.fetched(now, event);
+            }
+            self.positions.tick(now, &mut self.position_out);
+            self.fetcher.tick(now, &mut self.fetch_out);
+            calls.append(&mut self.position_out.calls);
+            calls.append(&mut self.fetch_out.calls);
+            if self.position_out.events.is_empty() && self.fetch_out.events.is_empty() {
+                break;
+            }
+        }
+        self.look_for_leaders(now);
+        mem::take(&mut self.events)
+    }
+
+    fn look_for_leaders(&mut self, now: Now) {
+        if !self.leaderless {
+            self.refresh_at = None;
+        } else if self.refresh_at.is_none_or(|at| at <= now.instant) {
+            self.events.push(Event::Refresh);
+            self.refresh_at = Some(deadline_after(now, self.patience));
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        earlier(earlier(self.positions.deadline(), self.fetcher.deadline()), self.refresh_at)
+    }
+
+    fn positioned(&mut self, event: position::Event) {
+        match event {
+            position::Event::Found { partition, claim, offset, leader_epoch } => {
+                if self.claim(&partition) == Some(claim) {
+                    tracing::debug!(%partition, %offset, "reading starts");
+                    self.start(&partition, claim, Spot { offset: offset.0, leader_epoch });
+                }
+            }
+            position::Event::Refused { partition, claim, error } => self.fail(partition, claim, error),
+            position::Event::Refresh => self.events.push(Event::Refresh),
+        }
+    }
+
+    fn fetched(&mut self, now: Now, event: fetch::Event) {
+        match event {
+            fetch::Event::Fetched(fetched) => self.hand.deliver(fetched),
+            fetch::Event::OutOfRange { partition, claim, offset } => {
+                self.left_the_log(now, partition, claim, offset);
+            }
+            fetch::Event::Failed { partition, claim, error }
+            | fetch::Event::Stuck { partition, claim, error } => {
+                self.fail(partition, claim, error);
+            }
+            fetch::Event::Recreated { partition, claim } => {
+                tracing::warn!(%partition, "the topic was deleted and created again; seek to read the new one");
+                let error = Error::broker(Code::INCONSISTENT_TOPIC_ID, "Metadata", partition.to_string());
+                self.fail(partition, claim, error);
+            }
+            fetch::Event::BrokerRefused { node, error } => {
+                tracing::warn!(broker = %node, %error, "a broker cannot be fetched from");
+                self.hand.fail(None, error);
+            }
+            fetch::Event::LeaderHint(hint) => self.events.push(Event::LeaderHint(hint)),
+            fetch::Event::Refresh => self.events.push(Event::Refresh),
+        }
+    }
+
+    fn left_the_log(&mut self, now: Now, partition: TopicPartition, claim: Claim, offset: i64) {
+        if self.claim(&partition) != Some(claim) {
+            return;
+        }
+        tracing::warn!(%partition, offset, policy = ?self.out_of_range, "the log does not hold the offset to read");
+        match self.out_of_range {
+            OutOfRange::Earliest => self.seek(now, &partition, Position::Earliest),
+            OutOfRange::Latest => self.seek(now, &partition, Position::Latest),
+            OutOfRange::Fail => {
+                let setting = "on_out_of_range";
+                let error = ErrorKind::OffsetOutOfRange { partition: partition.clone(), offset, setting };
+                self.fail(partition, claim, error.into());
+            }
+        }
+    }
+
+    fn requested(&mut self, now: Now, request: Request) {
+        let (partition, claim) = match &request {
+            Request::Refetch { partition, claim, .. } | Request::Stop { partition, claim } => {
+                (partition, claim)
+            }
+            Request::Pause { partition, paused } => return self.fetcher.pause(partition, *paused),
+        };
+        if self.claim(partition) != Some(*claim) {
+            return;
+        }
+        // Whatever is under way for the partition is void.
+        let renewed = self.claims.next();
+        self.partitions.insert(partition.clone(), renewed);
+        self.hand.renew(partition, renewed);
+        self.fetcher.reset(now, partition, renewed);
+        if let Request::Refetch { partition, from, .. } = &request {
+            self.fetcher.start(partition, renewed, from.offset);
+        }
+    }
+
+    fn fail(&self, partition: TopicPartition, claim: Claim, error: Error) {
+        if self.claim(&partition) == Some(claim) {
+            self.hand.fail(Some(partition), error);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.fetcher.check();
+    }
+}
+
+fn leader(snapshot: &Snapshot, partition: &TopicPartition) -> Option<Leader> {
+    let (node, epoch) = snapshot.leader(partition)?;
+    let topic_id = snapshot.topic(&partition.topic)?.id.unwrap_or(Uuid::ZERO);
+    Some(Leader { node, epoch, topic_id })
+}

@@ -1,0 +1,66 @@
+//! How a consumer reads, and which partitions.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    engine::{commit, coordinator, fetch, group::GroupSettings, position},
+    types::{Position, TopicName, TopicPartition},
+};
+
+/// What to do when the log no longer holds, or does not yet hold, the offset to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutOfRange {
+    Earliest,
+    Latest,
+    Fail,
+}
+
+/// All of a consumer's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreSettings {
+    pub(crate) positions: position::Settings,
+    pub(crate) fetch: fetch::Settings,
+    pub(crate) out_of_range: OutOfRange,
+    pub(crate) start_at: Position,
+    /// How long a topic may be missing before that is reported.
+    pub(crate) topic_timeout: Duration,
+    pub(crate) source: Source,
+}
+
+/// Which partitions to read.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Chosen ones, and all of these topics.
+    Chosen { partitions: Vec<(TopicPartition, Position)>, topics: BTreeSet<TopicName> },
+    /// What the group assigns.
+    Group(Box<MembershipSettings>),
+}
+
+/// How to be a member of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct MembershipSettings {
+    pub(crate) group: GroupSettings,
+    pub(crate) coordinator: coordinator::Settings,
+    pub(crate) commits: commit::Settings,
+    /// `None`: only the user commits.
+    pub(crate) auto_commit: Option<Duration>,
+    /// How long the user may go without asking for records.
+    pub(crate) max_poll_interval: Duration,
+    /// How long closing may take.
+    pub(crate) close_timeout: Duration,
+    /// Whether rebalances wait for a listener.
+    pub(crate) has_listener: bool,
+}
+
+impl CoreSettings {
+    /// The topics that are read, as far as they are known beforehand.
+    pub(crate) fn topics(&self) -> BTreeSet<TopicName> {
+        match &self.source {
+            Source::Chosen { partitions, topics } => {
+                let chosen = partitions.iter().map(|(partition, _)| partition.topic.clone());
+                topics.iter().cloned().chain(chosen).collect()
+            }
+            Source::Group(membership) => membership.group.topics.clone(),
+        }
+    }
+}

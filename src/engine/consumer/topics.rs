@@ -1,0 +1,98 @@
+//! Watches the topics that are read: whether they exist, and which partitions they have.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    engine::{
+        catalog::snapshot::Snapshot,
+        machine::{Now, deadline_after, earlier},
+    },
+    error::{Code, Disposition, Error, ErrorKind},
+    types::{TopicName, TopicPartition},
+};
+
+/// The topics of one consumer.
+#[derive(Debug)]
+pub(super) struct Topics {
+    timeout: Duration,
+    topics: BTreeMap<TopicName, Watched>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    /// How many partitions were seen.
+    count: i32,
+    /// Since when it has been missing, and when that is to be reported.
+    missing: Option<(Instant, Instant)>,
+}
+
+/// A partition that was not seen before, and whether it was there when its topic was first seen.
+pub(super) type Fresh = (TopicPartition, bool);
+/// Why a topic cannot be read.
+pub(super) type Trouble = (TopicName, Error);
+
+impl Topics {
+    pub(super) fn new(now: Now, topics: BTreeSet<TopicName>, timeout: Duration) -> Self {
+        let missing = Some((now.instant, deadline_after(now, timeout)));
+        let topics = topics.into_iter().map(|topic| (topic, Watched { count: 0, missing }));
+        Self { timeout, topics: topics.collect() }
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {
+        self.topics.keys()
+    }
+
+    /// Looks at a new view of the cluster. Returns partitions that were not seen before, each with whether it was
+    /// there from the start; and why topics cannot be read.
+    pub(super) fn catalog(&mut self, now: Now, snapshot: &Snapshot) -> (Vec<Fresh>, Vec<Trouble>) {
+        let (mut partitions, mut errors) = (Vec::new(), Vec::new());
+        for (name, watched) in &mut self.topics {
+            if let Some(topic) = snapshot.topic(name) {
+                let is_first = watched.count == 0;
+                let fresh = topic.partitions.keys().filter(|index| **index >= watched.count);
+                partitions.extend(fresh.map(|index| (TopicPartition::new(name.clone(), *index), is_first)));
+                let count = topic.partitions.keys().next_back().map_or(0, |last| last.saturating_add(1));
+                watched.count = watched.count.max(count);
+                watched.missing = None;
+            } else if watched.missing.is_none() {
+                watched.missing = Some((now.instant, deadline_after(now, self.timeout)));
+            }
+            let code = snapshot.topic_error(name).filter(|code| code.disposition() == Disposition::Fail);
+            if let (Some(code), Some((_, report_at))) = (code, &mut watched.missing) {
+                errors.push((name.clone(), refusal(code, name)));
+                *report_at = deadline_after(now, self.timeout);
+            }
+        }
+        (partitions, errors)
+    }
+
+    /// Topics that have been missing for too long; each is reported again after as long.
+    pub(super) fn tick(&mut self, now: Now) -> Vec<Trouble> {
+        let mut errors = Vec::new();
+        for (name, watched) in &mut self.topics {
+            let Some((since, report_at)) = &mut watched.missing else { continue };
+            if *report_at <= now.instant {
+                *report_at = deadline_after(now, self.timeout);
+                let waited = now.instant.saturating_duration_since(*since);
+                let kind = ErrorKind::UnknownTopic { topic: name.clone(), waited, setting: "topic_timeout" };
+                errors.push((name.clone(), kind.into()));
+            }
+        }
+        errors
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.topics.values().map(|watched| watched.missing.map(|(_, at)| at)).fold(None, earlier)
+    }
+}
+
+fn refusal(code: Code, topic: &TopicName) -> Error {
+    if code == Code::INVALID_TOPIC_EXCEPTION {
+        let reason = "the broker refuses the name".to_owned();
+        return ErrorKind::InvalidTopic { topic: topic.clone(), reason }.into();
+    }
+    Error::broker(code, "Metadata", topic.as_str())
+}

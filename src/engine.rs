@@ -11,6 +11,7 @@ pub(crate) mod backoff;
 pub(crate) mod catalog;
 pub(crate) mod commit;
 pub(crate) mod conn;
+pub(crate) mod consumer;
 pub(crate) mod coordinator;
 pub(crate) mod fetch;
 pub(crate) mod group;

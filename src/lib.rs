@@ -6,6 +6,8 @@ mod admin;
 #[cfg(feature = "net")]
 mod client;
 mod config;
+#[cfg(feature = "net")]
+mod consumer;
 mod engine;
 mod error;
 mod message;
@@ -39,6 +41,11 @@ pub use admin::{
 #[cfg(feature = "net")]
 pub use client::Client;
 pub use config::Config;
+#[cfg(feature = "net")]
+pub use consumer::{
+    Commit, Consumer, ConsumerBuilder, ConsumerHandle, Isolation, OnOutOfRange, RebalanceListener,
+    RecordStream,
+};
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
 pub use message::{Batch, Headers, Message, RecordRef, Records};
 #[cfg(feature = "net")]

@@ -1,0 +1,16 @@
+//! The consumer: records come out, alone or as a member of a group.
+
+mod builder;
+mod driver;
+mod handle;
+mod inner;
+mod listener;
+mod settings;
+mod stream;
+
+pub use builder::ConsumerBuilder;
+pub use handle::Consumer;
+pub use inner::ConsumerHandle;
+pub use listener::RebalanceListener;
+pub use settings::{Commit, Isolation, OnOutOfRange};
+pub use stream::RecordStream;

@@ -1,0 +1,180 @@
+//! Making a consumer.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    handle::Consumer,
+    listener::RebalanceListener,
+    settings::{Commit, Isolation, OnOutOfRange, Settings},
+};
+use crate::{
+    client::Client,
+    error::Result,
+    types::{Position, TopicName, TopicPartition},
+};
+
+/// Makes a [`Consumer`]. Every setting has a default, except for what is read; [`build`](Self::build) reports all
+/// problems at once.
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ConsumerBuilder {
+    client: Client,
+    settings: Settings,
+}
+
+impl Client {
+    /// A member of a consumer group, with default settings to be changed before it is built. The group's members share
+    /// the partitions of the topics, and the group remembers how far each was read.
+    pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
+        ConsumerBuilder { client: self.clone(), settings: Settings::new(Some(group.into())) }
+    }
+
+    /// A consumer of chosen partitions, or of all partitions of chosen topics, in no group: nothing is committed.
+    pub fn reader(&self) -> ConsumerBuilder {
+        ConsumerBuilder { client: self.clone(), settings: Settings::new(None) }
+    }
+}
+
+impl ConsumerBuilder {
+    /// The topics to read.
+    pub fn topics(mut self, topics: impl IntoIterator<Item = impl Into<TopicName>>) -> Self {
+        self.settings.topics.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Single partitions to read, and where to start in each. For readers without a group.
+    pub fn partitions(mut self, partitions: impl IntoIterator<Item = (TopicPartition, Position)>) -> Self {
+        self.settings.partitions.extend(partitions);
+        self
+    }
+
+    /// Where to start in a partition: in a group, where it has committed nothing for it; without one, in all partitions
+    /// of the [`topics`](Self::topics). Default [`Position::Earliest`]. Java: `auto.offset.reset`, whose default is the
+    /// end.
+    pub fn start_at(mut self, position: Position) -> Self {
+        self.settings.start_at = position;
+        self
+    }
+
+    /// What to do when the log no longer holds the offset to be read next. Default [`OnOutOfRange::Earliest`].
+    pub fn on_out_of_range(mut self, policy: OnOutOfRange) -> Self {
+        self.settings.on_out_of_range = policy;
+        self
+    }
+
+    /// Which records of transactions are read. Default [`Isolation::ReadCommitted`]. Java: `isolation.level`, whose
+    /// default is the other.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.settings.isolation = isolation;
+        self
+    }
+
+    /// When to commit. Default: every 5 s. Java: `enable.auto.commit`, `auto.commit.interval.ms`.
+    pub fn commit(mut self, commit: Commit) -> Self {
+        self.settings.commit = Some(commit);
+        self
+    }
+
+    /// A name for this member that survives its restarts (KIP-345): back within the session timeout, it gets the same
+    /// partitions and the group does not rebalance. No two members of a group may have the same. Java:
+    /// `group.instance.id`.
+    pub fn group_instance_id(mut self, id: impl Into<String>) -> Self {
+        self.settings.group_instance_id = Some(id.into());
+        self
+    }
+
+    /// How long the group waits for a heartbeat before it gives the member's partitions to others. Default 45 s. Java:
+    /// `session.timeout.ms`.
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.session_timeout = timeout;
+        self
+    }
+
+    /// The time between two heartbeats. Default 3 s. Java: `heartbeat.interval.ms`.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat_interval = interval;
+        self
+    }
+
+    /// How long the user may take between two calls for records before the member leaves the group, and how long a
+    /// rebalance waits for its members. Default 5 min. Java: `max.poll.interval.ms`.
+    pub fn max_poll_interval(mut self, interval: Duration) -> Self {
+        self.settings.max_poll_interval = interval;
+        self
+    }
+
+    /// How long a topic may be missing before [`ErrorKind::UnknownTopic`](crate::ErrorKind::UnknownTopic) is returned,
+    /// and again after as long. Default 60 s. The topic is read when it appears.
+    pub fn topic_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.topic_timeout = timeout;
+        self
+    }
+
+    /// A broker that has fewer bytes than this waits for more, for at most [`fetch_max_wait`](Self::fetch_max_wait).
+    /// Default 1. Java: `fetch.min.bytes`.
+    pub fn fetch_min_bytes(mut self, bytes: i32) -> Self {
+        self.settings.fetch_min_bytes = bytes;
+        self
+    }
+
+    /// How long a broker without data waits before it answers. Default 500 ms. Java: `fetch.max.wait.ms`.
+    pub fn fetch_max_wait(mut self, wait: Duration) -> Self {
+        self.settings.fetch_max_wait = wait;
+        self
+    }
+
+    /// The most bytes of one answer. Default 50 MiB. A single larger batch comes all the same. Java: `fetch.max.bytes`.
+    pub fn fetch_max_bytes(mut self, bytes: usize) -> Self {
+        self.settings.fetch_max_bytes = bytes;
+        self
+    }
+
+    /// The most bytes of one partition in an answer. Default 1 MiB. A single larger batch comes all the same. Java:
+    /// `max.partition.fetch.bytes`.
+    pub fn partition_max_bytes(mut self, bytes: usize) -> Self {
+        self.settings.partition_max_bytes = bytes;
+        self
+    }
+
+    /// The bytes that are fetched ahead of the user, over all partitions. Default 64 MiB. They are shared evenly by the
+    /// brokers that are read from.
+    pub fn buffered_bytes(mut self, bytes: usize) -> Self {
+        self.settings.buffered_bytes = bytes;
+        self
+    }
+
+    /// The most bytes that one batch may have when it is decompressed. Default 64 MiB. A larger one is reported as
+    /// [`ErrorKind::CorruptBatch`](crate::ErrorKind::CorruptBatch), and its partition waits for a seek.
+    pub fn max_decompressed_batch_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_decompressed_batch_bytes = bytes;
+        self
+    }
+
+    /// Who is told of partitions that come and go.
+    pub fn on_rebalance(mut self, listener: impl RebalanceListener + 'static) -> Self {
+        self.settings.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Makes the consumer and starts its task, which joins the group and fetches ahead.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with every setting that cannot stand,
+    /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime) outside a tokio runtime. What goes wrong later is returned
+    /// by [`Consumer::next`].
+    pub fn build(self) -> Result<Consumer> {
+        self.settings.check(self.client.config())?;
+        Consumer::start(self.client, &self.settings)
+    }
+}
+
+impl fmt::Debug for ConsumerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { group, topics, partitions, .. } = &self.settings;
+        f.debug_struct("ConsumerBuilder")
+            .field("group", group)
+            .field("topics", topics)
+            .field("partitions", partitions)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,189 @@
+//! The task of a consumer: moves commands, answers, wake-ups and time to the core, and its calls to the client.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    inner::{Command, Committed, ConsumerHandle, closed},
+    listener::{RebalanceListener, Told, tell},
+};
+use crate::{
+    client::Client,
+    engine::{
+        backoff::Random,
+        commit::Ticket,
+        consumer::{core::Core, settings::CoreSettings, types::Event},
+        fetch::Buffered,
+        hand::Hand,
+        machine::{Outbox, Owner},
+    },
+    error::Result,
+    net::{mailbox::Mailbox, task},
+    sync::wake::Wake,
+};
+
+/// Changes that wait for the listener.
+const CHANGES: usize = 64;
+
+pub(super) struct Driver {
+    client: Client,
+    owner: Owner,
+    core: Core,
+    hand: Arc<Hand>,
+    wake: Arc<Wake>,
+    mailbox: Arc<Mailbox>,
+    commands: mpsc::Receiver<Command>,
+    commits: HashMap<Ticket, oneshot::Sender<Result<()>>>,
+    look_ups: HashMap<Ticket, oneshot::Sender<Result<Committed>>>,
+    /// Who waits for the end; there is one once the end was asked for.
+    closing: Option<Vec<oneshot::Sender<Result<()>>>>,
+    is_closed: bool,
+    changes: mpsc::Sender<Told>,
+    told: mpsc::Receiver<u64>,
+    /// What the listener has not returned from.
+    untold: VecDeque<u64>,
+}
+
+impl Driver {
+    pub(super) fn spawn(
+        client: Client,
+        settings: CoreSettings,
+        hand: Arc<Hand>,
+        buffered: Arc<Buffered>,
+        wake: Arc<Wake>,
+        commands: mpsc::Receiver<Command>,
+        listener: Option<(Arc<dyn RebalanceListener>, ConsumerHandle)>,
+    ) -> Result<()> {
+        const CALL: &str = "ConsumerBuilder::build";
+        let core = Core::new(client.now(), settings, Arc::clone(&hand), buffered, Random::from_entropy());
+        let mailbox = Mailbox::new(Arc::clone(&wake));
+        let (changes, to_tell) = mpsc::channel(CHANGES);
+        let (done, told) = mpsc::channel(CHANGES);
+        if let Some((listener, handle)) = listener {
+            task::spawn(CALL, tell(listener, handle, to_tell, done))?;
+        }
+        let driver = Self {
+            owner: client.new_owner(),
+            client,
+            core,
+            hand,
+            wake,
+            mailbox,
+            commands,
+            commits: HashMap::new(),
+            look_ups: HashMap::new(),
+            closing: None,
+            is_closed: false,
+            changes,
+            told,
+            untold: VecDeque::new(),
+        };
+        task::spawn(CALL, driver.run())
+    }
+
+    async fn run(mut self) {
+        let mut catalog = self.client.watch();
+        self.core.catalog(self.client.now(), self.client.snapshot());
+        let mut out = Outbox::default();
+        while !self.is_closed {
+            self.core.tick(self.client.now(), &mut out);
+            self.flush(&mut out);
+            let deadline = self.core.deadline();
+            tokio::select! {
+                () = self.wake.rung() => {
+                    let now = self.client.now();
+                    for (token, outcome) in self.mailbox.take() {
+                        self.core.answer(now, token, outcome);
+                    }
+                }
+                changed = catalog.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let snapshot = Arc::clone(&catalog.borrow_and_update());
+                    self.core.catalog(self.client.now(), snapshot);
+                }
+                command = self.commands.recv(), if self.closing.is_none() => self.command(command),
+                told = self.told.recv(), if !self.untold.is_empty() => self.listener_done(told),
+                () = task::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    fn command(&mut self, command: Option<Command>) {
+        let now = self.client.now();
+        match command {
+            Some(Command::Seek { to, reply }) => drop(reply.send(self.core.seek(now, to))),
+            Some(Command::Commit { offsets, reply }) => match self.core.commit(now, offsets) {
+                Ok(ticket) => drop(self.commits.insert(ticket, reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Some(Command::Committed { partitions, reply }) => match self.core.look_up(now, partitions) {
+                Ok(ticket) => drop(self.look_ups.insert(ticket, reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Some(Command::Close { reply }) => self.close(vec![reply]),
+            // The consumer was dropped.
+            None => self.close(Vec::new()),
+        }
+    }
+
+    fn close(&mut self, waiting: Vec<oneshot::Sender<Result<()>>>) {
+        self.closing = Some(waiting);
+        self.core.close(self.client.now());
+    }
+
+    /// The listener has returned; or it has panicked, and everything that waits for it goes on.
+    fn listener_done(&mut self, told: Option<u64>) {
+        let now = self.client.now();
+        let count = if told.is_some() { 1 } else { self.untold.len() };
+        for number in self.untold.drain(..count) {
+            self.core.listener_done(now, number);
+        }
+    }
+
+    fn flush(&mut self, out: &mut Outbox<Event>) {
+        for mut call in out.calls.drain(..) {
+            call.purpose = call.purpose.owned_by(self.owner);
+            let reply = self.mailbox.reply(call.token);
+            self.client.submit(call, reply);
+        }
+        for event in out.events.drain(..) {
+            match event {
+                Event::Want(topic) => self.client.want(&topic),
+                Event::Refresh => self.client.refresh(),
+                Event::LeaderHint(hint) => self.client.leader_changed(hint),
+                Event::Committed { ticket, result } => {
+                    self.commits.remove(&ticket).map(|reply| reply.send(result));
+                }
+                Event::Looked { ticket, result } => {
+                    self.look_ups.remove(&ticket).map(|reply| reply.send(result));
+                }
+                Event::Listener { number, change } => {
+                    self.untold.push_back(number);
+                    if self.changes.try_send((number, change)).is_err() {
+                        tracing::warn!("the rebalance listener does not keep up, or has panicked");
+                    }
+                }
+                Event::Closed => self.is_closed = true,
+            }
+        }
+    }
+}
+
+/// However the task ends, also with its runtime, nobody waits for it any more.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.client.release(self.owner);
+        if !self.is_closed && self.closing.is_none() {
+            self.hand.block(closed());
+        }
+        for waiting in self.closing.take().into_iter().flatten() {
+            let _ = waiting.send(Ok(()));
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The settings of a consumer, and what is wrong with them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::listener::RebalanceListener;
+use crate::{
+    config::{Config, Problems},
+    engine::{
+        backoff::Backoff,
+        commit,
+        consumer::settings::{CoreSettings, MembershipSettings, OutOfRange, Source},
+        coordinator, fetch,
+        group::GroupSettings,
+        position,
+    },
+    error::Result,
+    types::{Position, TopicName, TopicPartition},
+};
+
+/// Which records of transactions are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// All records, of open and aborted transactions too.
+    ReadUncommitted,
+    /// Only records of no transaction, or of one that was committed. Reading stops in front of an open transaction until
+    /// it ends.
+    #[default]
+    ReadCommitted,
+}
+
+/// When a member of a group commits how far it has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Commit {
+    /// Only when it is told to.
+    Manual,
+    /// This often, and before partitions are given up or the consumer is closed. What is committed is what a later call
+    /// of `next` or `next_batch` has superseded: never what is still being worked on. So a record is processed at least
+    /// once.
+    Every(Duration),
+}
+
+impl Default for Commit {
+    fn default() -> Self {
+        Self::Every(Duration::from_secs(5))
+    }
+}
+
+/// What to do when a partition's log does not hold the offset to be read next: the records were deleted before they were
+/// read, or the log was truncated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnOutOfRange {
+    /// Go on with the oldest record that is there.
+    #[default]
+    Earliest,
+    /// Skip to the end.
+    Latest,
+    /// Return [`ErrorKind::OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) and wait for a seek.
+    Fail,
+}
+
+/// All settings of a consumer; [`ConsumerBuilder`](super::ConsumerBuilder) documents each.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) group: Option<String>,
+    pub(super) topics: BTreeSet<TopicName>,
+    pub(super) partitions: Vec<(TopicPartition, Position)>,
+    pub(super) start_at: Position,
+    pub(super) on_out_of_range: OnOutOfRange,
+    pub(super) isolation: Isolation,
+    pub(super) commit: Option<Commit>,
+    pub(super) group_instance_id: Option<String>,
+    pub(super) session_timeout: Duration,
+    pub(super) heartbeat_interval: Duration,
+    pub(super) max_poll_interval: Duration,
+    pub(super) topic_timeout: Duration,
+    pub(super) fetch_min_bytes: i32,
+    pub(super) fetch_max_wait: Duration,
+    pub(super) fetch_max_bytes: usize,
+    pub(super) partition_max_bytes: usize,
+    pub(super) buffered_bytes: usize,
+    pub(super) max_decompressed_batch_bytes: usize,
+    pub(super) listener: Option<Arc<dyn RebalanceListener>>,
+}
+
+impl Settings {
+    pub(super) fn new(group: Option<String>) -> Self {
+        Self {
+            group,
+            topics: BTreeSet::new(),
+            partitions: Vec::new(),
+            start_at: Position::Earliest,
+            on_out_of_range: OnOutOfRange::default(),
+            isolation: Isolation::default(),
+            commit: None,
+            group_instance_id: None,
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(3),
+            max_poll_interval: Duration::from_secs(300),
+            topic_timeout: Duration::from_secs(60),
+            fetch_min_bytes: 1,
+            fetch_max_wait: Duration::from_millis(500),
+            fetch_max_bytes: 50 << 20,
+            partition_max_bytes: 1 << 20,
+            buffered_bytes: 64 << 20,
+            max_decompressed_batch_bytes: 64 << 20,
+            listener: None,
+        }
+    }
+
+    pub(super) fn core(&self, config: &Config) -> CoreSettings {
+        let retry = Backoff { first: config.retry_backoff, max: config.retry_backoff_max };
+        let request_timeout = config.request_timeout;
+        let read_committed = self.isolation == Isolation::ReadCommitted;
+        CoreSettings {
+            positions: position::Settings { read_committed, request_timeout, retry },
+            fetch: fetch::Settings {
+                read_committed,
+                min_bytes: self.fetch_min_bytes,
+                max_wait: self.fetch_max_wait,
+                max_bytes: self.fetch_max_bytes,
+                partition_max_bytes: self.partition_max_bytes,
+                batch_max_bytes: config.receive_message_max_bytes.saturating_sub(FRAME_ROOM),
+                request_timeout,
+                retry,
+            },
+            out_of_range: match self.on_out_of_range {
+                OnOutOfRange::Earliest => OutOfRange::Earliest,
+                OnOutOfRange::Latest => OutOfRange::Latest,
+                OnOutOfRange::Fail => OutOfRange::Fail,
+            },
+            start_at: self.start_at,
+            topic_timeout: self.topic_timeout,
+            source: match &self.group {
+                Some(group) => Source::Group(Box::new(self.membership(group, request_timeout, retry))),
+                None => Source::Chosen { partitions: self.partitions.clone(), topics: self.topics.clone() },
+            },
+        }
+    }
+
+    fn membership(&self, group: &str, request_timeout: Duration, retry: Backoff) -> MembershipSettings {
+        MembershipSettings {
+            group: GroupSettings {
+                group: group.into(),
+                instance_id: self.group_instance_id.as_deref().map(Into::into),
+                topics: self.topics.clone(),
+                session_timeout: self.session_timeout,
+                heartbeat_interval: self.heartbeat_interval,
+                rebalance_timeout: self.max_poll_interval,
+                request_timeout,
+                retry,
+            },
+            coordinator: coordinator::Settings { request_timeout, retry },
+            commits: commit::Settings {
+                group: group.into(),
+                request_timeout,
+                patience: request_timeout,
+                retry,
+            },
+            auto_commit: match self.commit.unwrap_or_default() {
+                Commit::Manual => None,
+                Commit::Every(interval) => Some(interval),
+            },
+            max_poll_interval: self.max_poll_interval,
+            close_timeout: request_timeout,
+            has_listener: self.listener.is_some(),
+        }
+    }
+
+    /// All problems at once.
+    pub(super) fn check(&self, config: &Config) -> Result<()> {
+        let mut problems = Problems::default();
+        match &self.group {
+            Some(group) => self.check_group(group, &mut problems),
+            None => self.check_reader(&mut problems),
+        }
+        for topic in self.topics.iter().chain(self.partitions.iter().map(|(partition, _)| &partition.topic)) {
+            if let Err(invalid) = TopicName::check(topic) {
+                problems.add("topics", &invalid.topic, invalid.reason);
+            }
+        }
+        self.check_fetch(config, &mut problems);
+        problems.into_result()
+    }
+
+    fn check_group(&self, group: &str, problems: &mut Problems) {
+        if group.is_empty() {
+            problems.add("group", "", "a group has a name");
+        }
+        if self.topics.is_empty() {
+            problems.add("topics", "", "a member of a group subscribes to at least one topic");
+        }
+        if let Some((partition, _)) = self.partitions.first() {
+            let reason = "a group assigns the partitions; choose them with Client::reader";
+            problems.add("partitions", partition, reason);
+        }
+        if self.group_instance_id.as_deref() == Some("") {
+            problems.add("group_instance_id", "", "it must not be empty");
+        }
+        if self.heartbeat_interval.is_zero()
+            || self.heartbeat_interval.saturating_mul(2) > self.session_timeout
+        {
+            let value = format!("{:?}", self.heartbeat_interval);
+            let reason = format!(
+                "it must be more than 0 and at most half of session_timeout, which is {:?}",
+                self.session_timeout
+            );
+            problems.add("heartbeat_interval", &value, reason);
+        }
+        for (setting, value) in
+            [("session_timeout", self.session_timeout), ("max_poll_interval", self.max_poll_interval)]
+        {
+            if value.is_zero() || value > MAX_TIME {
+                problems.add(
+                    setting,
+                    &format!("{value:?}"),
+                    format!("it must be more than 0 and at most {MAX_TIME:?}"),
+                );
+            }
+        }
+        if self.commit == Some(Commit::Every(Duration::ZERO)) {
+            problems.add("commit", "Every(0)", "the interval must be more than 0");
+        }
+    }
+
+    fn check_reader(&self, problems: &mut Problems) {
+        if self.topics.is_empty() && self.partitions.is_empty() {
+            problems.add("topics", "", "a reader is given topics or partitions");
+        }
+        let needs_group = [
+            ("commit", self.commit.is_some()),
+            ("group_instance_id", self.group_instance_id.is_some()),
+            ("on_rebalance", self.listener.is_some()),
+        ];
+        for (setting, _) in needs_group.iter().filter(|(_, is_set)| *is_set) {
+            problems.add(setting, "", "a reader is in no group; use Client::consumer");
+        }
+        let mut positions: BTreeMap<&TopicPartition, Position> = BTreeMap::new();
+        for (partition, position) in &self.partitions {
+            if positions.insert(partition, *position).is_some() {
+                problems.add("partitions", partition, "it is given twice");
+            }
+            if self.topics.contains(&partition.topic) {
+                problems.add("partitions", partition, "its whole topic is read already");
+            }
+        }
+        let committed = positions.into_values().any(|position| position == Position::Committed);
+        if committed || self.start_at == Position::Committed {
+            problems.add("start_at", "Committed", "a reader is in no group that could have committed");
+        }
+    }
+
+    fn check_fetch(&self, config: &Config, problems: &mut Problems) {
+        if self.fetch_min_bytes < 1 {
+            problems.add("fetch_min_bytes", &self.fetch_min_bytes, "it must be 1 or more");
+        }
+        if self.fetch_max_wait > config.request_timeout {
+            let value = format!("{:?}", self.fetch_max_wait);
+            let reason = format!("it must not exceed request_timeout, which is {:?}", config.request_timeout);
+            problems.add("fetch_max_wait", &value, reason);
+        }
+        let receive = config.receive_message_max_bytes;
+        if self.fetch_max_bytes < 1 || self.fetch_max_bytes.saturating_add(FRAME_ROOM) > receive {
+            let reason = format!(
+                "it must be 1 or more, and {FRAME_ROOM} less than receive_message_max_bytes, which is {receive}"
+            );
+            problems.add("fetch_max_bytes", &self.fetch_max_bytes, reason);
+        }
+        if self.partition_max_bytes < 1 || self.partition_max_bytes > self.fetch_max_bytes {
+            let reason = format!("it must be 1 to fetch_max_bytes, which is {}", self.fetch_max_bytes);
+            problems.add("partition_max_bytes", &self.partition_max_bytes, reason);
+        }
+        if self.buffered_bytes < self.partition_max_bytes {
+            let reason =
+                format!("it must be partition_max_bytes or more, which is {}", self.partition_max_bytes);
+            problems.add("buffered_bytes", &self.buffered_bytes, reason);
+        }
+        if self.max_decompressed_batch_bytes < 1 {
+            problems.add("max_decompressed_batch_bytes", &0, "it must be 1 or more");
+        }
+    }
+}
+
+/// What a response holds besides records.
+const FRAME_ROOM: usize = 64 << 10;
+/// The protocol counts milliseconds in 31 bits.
+const MAX_TIME: Duration = Duration::from_millis(i32::MAX as u64);

@@ -1,5 +1,6 @@
 //! The consumer against the embedded cluster, in memory and on virtual time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "virtual time")]
 
 use std::time::Duration;
 

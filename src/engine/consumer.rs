@@ -5,7 +5,9 @@
 //! lacks, decides which partitions those are, and commits. A driver, or a simulation, gives it time, answers, commands
 //! and views of the cluster, and carries out what it puts into its outbox.
 
+mod attendance;
 pub(crate) mod core;
+mod coverage;
 mod membership;
 mod reading;
 pub(crate) mod settings;

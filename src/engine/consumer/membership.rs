@@ -7,10 +7,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
+    attendance::{Attendance, Sight},
+    coverage::{Coverage, to_commit},
     reading::Reading,
     settings::MembershipSettings,
     types::{Change, Event},
@@ -22,12 +24,12 @@ use crate::{
         commit::{self, Commits, Offsets, Ticket},
         coordinator::{self, Coordinator},
         group::{self, Group},
-        hand::{Activity, Progress, Spot},
+        hand::Spot,
         machine::{Call, Now, Outbox, Outcome, Token, Tokens, deadline_after, earlier},
         partition::Claim,
     },
     error::{Error, ErrorKind, Result},
-    types::{NodeId, Offset, OffsetAndMetadata, Position, TopicName, TopicPartition},
+    types::{NodeId, Position, TopicName, TopicPartition},
     wire::uuid::Uuid,
 };
 
@@ -52,10 +54,7 @@ pub(super) struct Membership {
     phase: Phase,
     /// Topics that the leader of the group has to know.
     wanted: BTreeSet<TopicName>,
-    /// Up to where what is done with needs no automatic commit.
-    covered: BTreeMap<TopicPartition, Spot>,
-    /// What the user's commits will cover, once they are carried out.
-    covering: BTreeMap<Ticket, Vec<(TopicPartition, Spot)>>,
+    coverage: Coverage,
     auto: AutoCommit,
     /// Look-ups of where to start.
     starts: BTreeMap<Ticket, Vec<Start>>,
@@ -63,7 +62,7 @@ pub(super) struct Membership {
     refused: Option<(Instant, Vec<Start>)>,
     tickets: u64,
     changes: u64,
-    poll: Poll,
+    attendance: Attendance,
     closing: Option<Instant>,
 }
 
@@ -97,16 +96,7 @@ enum Phase {
 #[derive(Debug)]
 struct AutoCommit {
     due: Option<Instant>,
-    asked: Option<(Ticket, Vec<(TopicPartition, Spot)>)>,
-}
-
-/// Whether the user still asks for records.
-#[derive(Debug)]
-struct Poll {
-    seen: Activity,
-    last: Instant,
-    look_at: Instant,
-    is_evicted: bool,
+    asked: Option<Ticket>,
 }
 
 impl Membership {
@@ -123,8 +113,8 @@ impl Membership {
         let mut group = Group::new(settings.group.clone(), now, Tokens::tagged(tag::GROUP), random());
         group.join(now, "the consumer starts");
         let commits = Commits::new(settings.commits.clone(), Tokens::tagged(tag::COMMITS), random());
-        let look_at = deadline_after(now, settings.group.heartbeat_interval);
-        let poll = Poll { seen: Activity::default(), last: now.instant, look_at, is_evicted: false };
+        let interval = settings.group.heartbeat_interval;
+        let attendance = Attendance::new(now, settings.max_poll_interval, interval);
         let auto = AutoCommit { due: None, asked: None };
         Self {
             settings,
@@ -137,14 +127,13 @@ impl Membership {
             commit_out: Outbox::default(),
             phase: Phase::Running,
             wanted: BTreeSet::new(),
-            covered: BTreeMap::new(),
-            covering: BTreeMap::new(),
+            coverage: Coverage::default(),
             auto,
             starts: BTreeMap::new(),
             refused: None,
             tickets: 0,
             changes: 0,
-            poll,
+            attendance,
             closing: None,
         }
     }
@@ -163,18 +152,13 @@ impl Membership {
             reading.hand().settle();
         }
         let progress = reading.hand().progress();
-        let offsets = offsets.unwrap_or_else(|| {
-            progress.iter().map(|p| (p.partition.clone(), spot_to_commit(p.done))).collect()
-        });
+        let offsets = offsets
+            .unwrap_or_else(|| progress.iter().map(|p| (p.partition.clone(), to_commit(p.done))).collect());
         if let Some(partition) = offsets.keys().find(|partition| !reading.contains(partition)) {
             return Err(ErrorKind::NotAssigned { partition: partition.clone() }.into());
         }
-        // An automatic commit is not to take back what the user has committed beyond it.
-        let is_covered =
-            |p: &Progress| offsets.get(&p.partition).is_some_and(|o| o.offset.0 >= p.done.offset);
-        let covering = progress.into_iter().filter(is_covered).map(|p| (p.partition, p.done)).collect();
-        let ticket = self.send_commit(now, snapshot, offsets);
-        self.covering.insert(ticket, covering);
+        let ticket = self.send_commit(now, snapshot, offsets.clone());
+        self.coverage.expect_from_user(ticket, &offsets, progress);
         Ok(ticket)
     }
 
@@ -305,7 +289,7 @@ impl Membership {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let machines =
             earlier(self.coordinator.deadline(), earlier(self.group.deadline(), self.commits.deadline()));
-        let look_at = Some(self.poll.look_at).filter(|_| !self.poll.is_evicted && self.closing.is_none());
+        let look_at = self.attendance.deadline().filter(|_| self.closing.is_none());
         let is_running = matches!(self.phase, Phase::Running) && self.auto.asked.is_none();
         let auto = self.auto.due.filter(|_| is_running);
         let refused = self.refused.as_ref().map(|(at, _)| *at);
@@ -372,10 +356,9 @@ impl Membership {
         partitions: Vec<TopicPartition>,
         out: &mut Vec<Event>,
     ) {
-        self.covered.clear();
-        self.covering.clear();
+        self.coverage.clear();
         self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
-        self.poll.last = now.instant;
+        self.attendance.rest(now);
         let claimed: Vec<_> =
             partitions.iter().map(|partition| (partition.clone(), reading.assign(now, partition))).collect();
         if self.settings.has_listener {
@@ -438,9 +421,9 @@ impl Membership {
         partitions: Vec<TopicPartition>,
     ) {
         let auto = self.settings.auto_commit.is_some();
-        let spots = if auto { self.to_commit(reading.hand().progress()) } else { Vec::new() };
+        let spots = if auto { self.coverage.lacking(reading.hand().progress()) } else { Vec::new() };
         let offsets: Offsets =
-            spots.into_iter().map(|(partition, spot)| (partition, spot_to_commit(spot))).collect();
+            spots.into_iter().map(|(partition, spot)| (partition, to_commit(spot))).collect();
         let last = (!offsets.is_empty()).then(|| self.send_commit(now, snapshot, offsets));
         self.phase = Phase::Committing { last, partitions };
     }
@@ -481,14 +464,12 @@ impl Membership {
     }
 
     fn commit_done(&mut self, now: Now, ticket: Ticket, result: Result<()>, out: &mut Vec<Event>) {
-        if self.auto.asked.as_ref().is_some_and(|(asked, _)| *asked == ticket) {
-            let spots = self.auto.asked.take().map(|(_, spots)| spots).unwrap_or_default();
+        self.coverage.settle(ticket, result.is_ok());
+        if self.auto.asked == Some(ticket) {
+            self.auto.asked = None;
             self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
-            match result {
-                Ok(()) => self.covered.extend(spots),
-                Err(error) => {
-                    tracing::warn!(group = %self.settings.group.group, %error, "an automatic commit failed");
-                }
+            if let Err(error) = result {
+                tracing::warn!(group = %self.settings.group.group, %error, "an automatic commit failed");
             }
             return;
         }
@@ -499,11 +480,7 @@ impl Membership {
                     tracing::warn!(group = %self.settings.group.group, %error, "the commit before giving partitions up failed");
                 }
             }
-            (_, result) => {
-                let covering = self.covering.remove(&ticket).filter(|_| result.is_ok());
-                self.covered.extend(covering.unwrap_or_default());
-                out.push(Event::Committed { ticket, result });
-            }
+            (_, result) => out.push(Event::Committed { ticket, result }),
         }
     }
 
@@ -525,7 +502,7 @@ impl Membership {
             let committed = offsets.get(&partition);
             if let Some(committed) = committed {
                 let spot = Spot { offset: committed.offset.0, leader_epoch: committed.leader_epoch };
-                self.covered.insert(partition.clone(), spot);
+                self.coverage.cover(partition.clone(), spot);
             }
             reading.start_at_committed(now, &partition, claim, committed, otherwise);
         }
@@ -537,22 +514,13 @@ impl Membership {
             return;
         }
         self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
-        let spots = self.to_commit(reading.hand().progress());
+        let spots = self.coverage.lacking(reading.hand().progress());
         if !spots.is_empty() {
-            let offsets = spots.iter().map(|(partition, spot)| (partition.clone(), spot_to_commit(*spot)));
+            let offsets = spots.iter().map(|(partition, spot)| (partition.clone(), to_commit(*spot)));
             let ticket = self.send_commit(now, snapshot, offsets.collect());
-            self.auto.asked = Some((ticket, spots));
+            self.coverage.expect(ticket, spots);
+            self.auto.asked = Some(ticket);
         }
-    }
-
-    /// What is done with and not known to be committed. A position where nothing was committed is committed too: else
-    /// a consumer that starts at the end and sees nothing would miss what is written until it starts again.
-    fn to_commit(&self, progress: Vec<Progress>) -> Vec<(TopicPartition, Spot)> {
-        let spots = progress.into_iter().map(|progress| (progress.partition, progress.done));
-        let is_news = |(partition, done): &(TopicPartition, Spot)| {
-            self.covered.get(partition).is_none_or(|covered| covered.offset != done.offset)
-        };
-        spots.filter(is_news).collect()
     }
 
     fn send_commit(&mut self, now: Now, snapshot: &Snapshot, offsets: Offsets) -> Ticket {
@@ -568,40 +536,27 @@ impl Membership {
 
     // ---- the user's progress -----------------------------------------------------------------------------------
 
-    /// A member whose user asks for nothing for too long leaves, so that another reads its partitions (KIP-62). It
-    /// comes back when the user does.
+    /// A member whose user asks for nothing for too long leaves, so that another reads its partitions. It comes back when
+    /// the user does.
     fn look_at_user(&mut self, now: Now, reading: &Reading) {
-        let seen = reading.hand().activity();
         if self.closing.is_some() {
             return;
         }
-        if self.poll.is_evicted {
-            if seen.pulls != self.poll.seen.pulls {
-                self.poll.is_evicted = false;
-                self.poll.last = now.instant;
-                self.group.join(now, "the consumer asks for records again");
-            }
-        } else if self.poll.look_at <= now.instant {
-            self.poll.look_at = deadline_after(now, self.settings.group.heartbeat_interval);
-            if seen.is_waiting || seen.pulls != self.poll.seen.pulls {
-                self.poll.last = now.instant;
-            }
-            let after = now.instant.saturating_duration_since(self.poll.last);
-            if after > self.settings.max_poll_interval && self.group.identity().is_some() {
-                self.evict(now, reading, after);
+        if self.group.identity().is_none() {
+            self.attendance.rest_unless_absent(now);
+        }
+        match self.attendance.look(now, reading.hand().activity()) {
+            Sight::Nothing => {}
+            Sight::Returned => self.group.join(now, "the consumer asks for records again"),
+            Sight::Left(after) => {
+                tracing::warn!(group = %self.settings.group.group, ?after, "no record was asked for: leaving the group");
+                self.group.leave(now, "max_poll_interval was exceeded", &mut self.group_out);
+                let what = "the call for the next record".to_owned();
+                let error = Error::from(ErrorKind::Timeout { what, after, setting: "max_poll_interval" });
+                reading.hand().fail(None, error);
+                reading.hand().ring_on_pull();
             }
         }
-        self.poll.seen = seen;
-    }
-
-    fn evict(&mut self, now: Now, reading: &Reading, after: Duration) {
-        tracing::warn!(group = %self.settings.group.group, ?after, "no record was asked for: leaving the group");
-        self.poll.is_evicted = true;
-        self.group.leave(now, "max_poll_interval was exceeded", &mut self.group_out);
-        let what = "the call for the next record".to_owned();
-        let error = Error::from(ErrorKind::Timeout { what, after, setting: "max_poll_interval" });
-        reading.hand().fail(None, error);
-        reading.hand().ring_on_pull();
     }
 
     fn tell(&mut self, change: Change, out: &mut Vec<Event>) -> u64 {
@@ -619,10 +574,4 @@ impl Membership {
     pub(super) fn check(&self) {
         self.group.check();
     }
-}
-
-fn spot_to_commit(spot: Spot) -> OffsetAndMetadata {
-    let mut committed = OffsetAndMetadata::new(Offset(spot.offset));
-    committed.leader_epoch = spot.leader_epoch;
-    committed
 }

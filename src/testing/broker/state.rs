@@ -153,6 +153,10 @@ impl State {
         if self.topics.contains_key(name) {
             return Err((Code::TOPIC_ALREADY_EXISTS, format!("Topic '{name}' already exists.")));
         }
+        if let Some(other) = self.topics.keys().find(|other| collide(name, other)) {
+            let message = format!("Topic '{name}' collides with existing topic: {other}");
+            return Err((Code::INVALID_TOPIC_EXCEPTION, message));
+        }
         if self.topics.len() >= self.limits.topics {
             let limit = self.limits.topics;
             return Err((Code::POLICY_VIOLATION, format!("the cluster holds its limit of {limit} topics")));
@@ -309,4 +313,10 @@ fn uuid(random: &mut Random) -> Uuid {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     Uuid::from_bytes(bytes)
+}
+
+/// Whether the metrics of two topics would have the same name, in which Kafka writes dots as underscores.
+fn collide(a: &str, b: &str) -> bool {
+    let folded = |c: u8| if c == b'.' { b'_' } else { c };
+    a.len() == b.len() && a.bytes().map(folded).eq(b.bytes().map(folded))
 }

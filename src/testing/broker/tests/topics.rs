@@ -51,8 +51,10 @@ fn a_topic_is_created_as_it_is_asked_for() {
 fn what_cannot_be_created_says_why() {
     let mut world = World::new(2);
     world.topic("there", 1, &[]);
+    world.topic("over.there", 1, &[]);
     for (wanted, expected) in [
         (topic("there", 1, 1), Code::TOPIC_ALREADY_EXISTS),
+        (topic("over_there", 1, 1), Code::INVALID_TOPIC_EXCEPTION),
         (topic("a/b", 1, 1), Code::INVALID_TOPIC_EXCEPTION),
         (topic("", 1, 1), Code::INVALID_TOPIC_EXCEPTION),
         (topic("t", 0, 1), Code::INVALID_PARTITIONS),

@@ -5,7 +5,8 @@
 //! cargo run --release --example pipeline [FILE]
 //! ```
 //!
-//! Without `MILENA_BOOTSTRAP` (`host:port,host:port`) an embedded cluster of three brokers is started.
+//! Without `MILENA_BOOTSTRAP` (`host:port,host:port`) an embedded cluster of three brokers is started. `RUST_LOG` shows
+//! what the client does (`RUST_LOG=milena=debug`).
 
 #![allow(clippy::print_stdout, clippy::exit, reason = "a program that reports to a person")]
 
@@ -22,7 +23,8 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use milena::{Client, Config, Consumer, NewTopic, Position, Producer, Record, RecordRef, testing::Cluster};
-use tokio::sync::Barrier;
+use tokio::{sync::Barrier, task::JoinSet};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -36,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let job = Arc::new(Job::from_arguments()?);
     let cluster = match env::var("MILENA_BOOTSTRAP") {
         Ok(_) => None,
@@ -63,19 +67,25 @@ async fn main() -> Result<(), Failure> {
     let ready = Barrier::new(3);
     let progress = Arc::new(Progress { started, received: AtomicU64::new(0), bar: received, ready });
 
-    let members = [
-        tokio::spawn(consume(client.clone(), Arc::clone(&job), Arc::clone(&progress))),
-        tokio::spawn(consume(client.clone(), Arc::clone(&job), Arc::clone(&progress))),
-    ];
+    let mut members = JoinSet::new();
+    for _ in 0..2 {
+        members.spawn(consume(client.clone(), Arc::clone(&job), Arc::clone(&progress)));
+    }
     let producer = client.producer().build()?;
     // A member that joins later would take partitions over, and what the first had in hand would come twice.
-    progress.ready.wait().await;
+    tokio::select! {
+        _ = progress.ready.wait() => {}
+        Some(ended) = members.join_next() => {
+            ended??;
+            return Err("a member ended before it had anything to read".into());
+        }
+    }
     produce(&producer, &job, started, &sent).await?;
     producer.close().await?;
     let produced_in = started.elapsed();
     let mut tally = Tally::default();
-    for member in members {
-        tally.merge(member.await??);
+    while let Some(member) = members.join_next().await {
+        tally.merge(member??);
     }
     let consumed_in = started.elapsed();
     sent.finish();

@@ -1,5 +1,35 @@
-//! A pure-Rust Apache Kafka client.
+//! An Apache Kafka client in pure Rust, on tokio, with no C in its default build.
+//!
+//! [`Client::connect`] gives a handle to a cluster. From it come a [`Producer`], a [`Consumer`], alone or in a group, and
+//! [`Admin`] calls.
+//!
+//! ```no_run
+//! use milena::{Client, Config, Position, Record};
+//!
+//! # async fn example() -> milena::Result<()> {
+//! let client = Client::connect(Config::new(["localhost:9092"])).await?;
+//! client.producer().build()?.send(Record::new("orders", "created").key("order-1")).await?;
+//!
+//! let consumer = client.consumer("billing").topics(["orders"]).start_at(Position::Earliest).build()?;
+//! while let Some(message) = consumer.next().await {
+//!     println!("{:?}", message?.value);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Features
+//! - `net` (default): the client itself, on tokio. Without it only the wire format and the machines are built.
+//! - `zstd` (default): zstd by a pure-Rust codec. It doubles the time of a cold build.
+//! - `testing`: an embedded cluster for tests.
+//!
+//! # Cancel safety
+//! Every async function says what dropping its future means. In short: a record that was not enqueued is not sent, one
+//! that was is; what a dropped `next` would have returned is returned by the one after it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 #[cfg(feature = "net")]
 mod admin;

@@ -8,7 +8,13 @@
 //! Without `MILENA_BOOTSTRAP` (`host:port,host:port`) an embedded cluster of three brokers is started. `RUST_LOG` shows
 //! what the client does (`RUST_LOG=milena=debug`).
 
-#![allow(clippy::print_stdout, clippy::exit, reason = "a program that reports to a person")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a program that measures and reports to a person"
+)]
 
 use std::{
     collections::HashMap,

@@ -40,7 +40,11 @@ pub(crate) struct Batch {
 impl Batch {
     /// Closes an open batch: compresses it and computes its checksum. The codec was checked when the producer was
     /// built; one that fails all the same fails this batch.
-    pub(crate) fn seal(open: OpenBatch, compression: Compression, order: u64) -> Result<Self, Completion> {
+    pub(crate) fn seal(
+        open: OpenBatch,
+        compression: Compression,
+        order: u64,
+    ) -> Result<Self, Box<Completion>> {
         let facts = Facts::unsent(&open);
         let OpenBatch { builder, done, opened_at, charged } = open;
         match builder.seal(compression) {
@@ -59,7 +63,7 @@ impl Batch {
                 let mut problems = Problems::default();
                 problems.add("compression", &format!("{compression:?}"), error.to_string());
                 let outcome = problems.into_result().map(|()| NOWHERE);
-                Err(Completion { done, outcome, charged, facts, spare: None })
+                Err(Box::new(Completion { done, outcome, charged, facts, spare: None }))
             }
         }
     }

@@ -533,7 +533,7 @@ fn draw(
             match Batch::seal(open, config.compression, lane.take_order()) {
                 Ok(batch) => batch,
                 Err(failed) => {
-                    out.events.push(Event::Completed(failed));
+                    out.events.push(Event::Completed(*failed));
                     return None;
                 }
             }

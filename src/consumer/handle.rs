@@ -97,7 +97,7 @@ impl Consumer {
     /// [`NotAssigned`](crate::ErrorKind::NotAssigned) or [`Broker`](crate::ErrorKind::Broker) with
     /// `ILLEGAL_GENERATION`, `UNKNOWN_MEMBER_ID` or `REBALANCE_IN_PROGRESS` if the group has moved on: what was not
     /// committed is read again. [`NotAuthorized`](crate::ErrorKind::NotAuthorized);
-    /// [`Timeout`](crate::ErrorKind::Timeout) and connection errors after the client's `request_timeout`, after which
+    /// [`Timeout`](crate::ErrorKind::Timeout) and connection errors after twice the client's `request_timeout`, after which
     /// it may be committed or not; [`Config`](crate::ErrorKind::Config) without a group;
     /// [`Closed`](crate::ErrorKind::Closed).
     ///

@@ -160,7 +160,8 @@ impl Settings {
             commits: commit::Settings {
                 group: group.into(),
                 request_timeout,
-                patience: request_timeout,
+                // One try may be lost on a coordinator that is gone.
+                patience: request_timeout.saturating_mul(2),
                 retry,
             },
             auto_commit: match self.commit.unwrap_or_default() {

@@ -1,9 +1,17 @@
 //! The producer against the embedded cluster, in memory and on virtual time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
 
 use std::time::Duration;
 
-use milena::{Client, Config, ErrorKind, Offset, Partition, Producer, Record, testing::Cluster};
+use milena::{
+    Acks, Client, Config, ErrorKind, Offset, Partition, Producer, Record, Resource, testing::Cluster,
+};
 
 async fn cluster(nodes: u16, partitions: usize) -> (Cluster, Client) {
     let cluster = Cluster::builder().nodes(nodes).topic("t", partitions).in_memory().start().await.unwrap();
@@ -49,4 +57,142 @@ async fn an_unknown_topic_is_waited_for_as_long_as_the_setting_says() {
     let error = producer.send(Record::new("nowhere", "x")).await.unwrap_err();
     let ErrorKind::UnknownTopic { topic, setting: "max_block", .. } = error.kind() else { panic!("{error}") };
     assert_eq!(topic.as_str(), "nowhere");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_records_are_refused_with_their_facts_and_others_go_on() {
+    let (_cluster, client) = cluster(1, 2).await;
+    let producer = client.producer().max_request_size(1_000).build().unwrap();
+
+    let error = producer.send(Record::new("t", "x").partition(2)).await.unwrap_err();
+    let ErrorKind::UnknownPartition { partition, count, .. } = error.kind() else { panic!("{error}") };
+    assert_eq!((*partition, *count), (Partition(2), 2));
+
+    let large = vec![b'x'; 2_000];
+    let error = producer.send(Record::new("t", &large)).await.unwrap_err();
+    let ErrorKind::RecordTooLarge { size, limit: 1_000, setting: "max_request_size", .. } = error.kind()
+    else {
+        panic!("{error}")
+    };
+    assert!(*size > 2_000);
+
+    for name in ["", "a/b", ".."] {
+        let error = producer.send(Record::new(name, "x")).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidTopic { topic, .. } if topic.as_str() == name));
+    }
+    assert_eq!(producer.send(Record::new("t", "fine").partition(1)).await.unwrap().offset, Some(Offset(0)));
+    assert_eq!(producer.buffered_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_allowed_is_told_with_its_resource() {
+    let (cluster, client) = cluster(1, 1).await;
+    let refused = |error: &milena::Error, expected: Resource| matches!(error.kind(), ErrorKind::NotAuthorized { resource, .. } if *resource == expected);
+    cluster.deny(Resource::Cluster, "").await.unwrap();
+    let producer = client.producer().build().unwrap();
+    let error = producer.send(Record::new("t", "x")).await.unwrap_err();
+    assert!(refused(&error, Resource::Cluster), "an idempotent producer needs the cluster: {error}");
+    cluster.allow(Resource::Cluster, "").await.unwrap();
+    producer.send(Record::new("t", "x")).await.unwrap();
+
+    cluster.deny(Resource::Topic, "t").await.unwrap();
+    let error = producer.send(Record::new("t", "x")).await.unwrap_err();
+    assert!(refused(&error, Resource::Topic), "{error}");
+    cluster.allow(Resource::Topic, "t").await.unwrap();
+    assert_eq!(producer.send(Record::new("t", "y")).await.unwrap().offset, Some(Offset(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn contradicting_settings_are_all_told() {
+    let (_cluster, client) = cluster(1, 1).await;
+    let builder = client.producer().acks(Acks::Leader).idempotence(true).max_in_flight(6).buffer_memory(10);
+    let error = builder.delivery_timeout(Duration::from_secs(1)).build().unwrap_err();
+    let ErrorKind::Config { problems, .. } = error.kind() else { panic!("{error}") };
+    let settings: Vec<_> = problems.iter().map(|problem| problem.setting).collect();
+    assert_eq!(settings, ["acks", "max_in_flight", "buffer_memory", "delivery_timeout"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trying_never_waits_and_hands_the_record_back() {
+    let (_cluster, client) = cluster(1, 1).await;
+    let producer = client.producer().buffer_memory(2_000).max_request_size(1_500).build().unwrap();
+    let record = Record::new("t", "x");
+    let refused = producer.try_enqueue(record).unwrap_err();
+    assert!(matches!(refused.error.kind(), ErrorKind::MetadataPending { .. }) && refused.record == record);
+    producer.send(record).await.unwrap();
+
+    let large = vec![b'x'; 1_200];
+    let first = producer.try_enqueue(Record::new("t", &large)).unwrap();
+    let refused = producer.try_enqueue(Record::new("t", &large)).unwrap_err();
+    let ErrorKind::Full { limit: 2_000, setting: "buffer_memory", .. } = refused.error.kind() else {
+        panic!("{refused}")
+    };
+    // Waiting for room works where trying does not.
+    let second = producer.enqueue(Record::new("t", &large)).await.unwrap();
+    assert_eq!(first.await.unwrap().offset, Some(Offset(1)));
+    assert_eq!(second.await.unwrap().offset, Some(Offset(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_enqueue_takes_nothing_and_a_dropped_delivery_cancels_nothing() {
+    let (cluster, client) = cluster(1, 1).await;
+    let producer = client.producer().buffer_memory(1_500).max_request_size(1_500).build().unwrap();
+    let large = vec![b'x'; 1_200];
+    drop(producer.enqueue(Record::new("t", &large)).await.unwrap());
+    // There is no room: this one waits, and is dropped while it does.
+    let waiting = tokio::time::timeout(Duration::ZERO, producer.enqueue(Record::new("t", &large)));
+    assert!(waiting.await.is_err());
+    producer.close().await.unwrap();
+    assert_eq!(cluster.log_end_offset("t", 0).await.unwrap(), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_may_go_and_what_was_enqueued_is_still_sent() {
+    let (cluster, client) = cluster(3, 1).await;
+    let producer = client.producer().linger(Duration::from_secs(3)).build().unwrap();
+    let delivery = producer.enqueue(Record::new("t", "x")).await.unwrap();
+    drop(producer);
+    drop(client);
+    assert_eq!(delivery.await.unwrap().offset, Some(Offset(0)));
+    assert_eq!(cluster.log_end_offset("t", 0).await.unwrap(), Some(1));
+}
+
+#[test]
+fn a_runtime_that_ends_in_the_middle_hangs_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (cluster, delivery, producer) = runtime.block_on(async {
+        let (cluster, client) = cluster(1, 1).await;
+        let producer = client.producer().linger(Duration::from_secs(60)).build().unwrap();
+        let delivery = producer.enqueue(Record::new("t", "x")).await.unwrap();
+        (cluster, delivery, producer)
+    });
+    drop(runtime);
+    let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let error = other.block_on(delivery).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Closed { .. }), "{error}");
+    assert!(other.block_on(producer.flush()).is_err());
+    drop(cluster);
+}
+
+#[tokio::test(start_paused = true)]
+async fn acks_0_tells_no_offset_and_acks_1_does() {
+    let (cluster, client) = cluster(1, 1).await;
+    for (acks, offset) in [(Acks::None, None), (Acks::Leader, Some(Offset(1)))] {
+        let producer = client.producer().acks(acks).build().unwrap();
+        assert_eq!(producer.send(Record::new("t", "x")).await.unwrap().offset, offset);
+        // The answer of a later call on the same node shows that the first was carried out.
+        while cluster.log_end_offset("t", 0).await.unwrap() < Some(1) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_outlive_the_crash_of_their_leader() {
+    let (cluster, client) = cluster(3, 1).await;
+    let producer = client.producer().build().unwrap();
+    producer.send(Record::new("t", "before")).await.unwrap();
+    let leader = cluster.leader("t", 0).await.unwrap().unwrap();
+    cluster.stop_node(leader).await.unwrap();
+    assert_eq!(producer.send(Record::new("t", "after")).await.unwrap().offset, Some(Offset(1)));
 }

@@ -8,7 +8,7 @@ use crate::engine::machine::Outcome;
 /// What the driver of a link has to do.
 #[derive(Debug)]
 pub(crate) enum Effect<R> {
-    /// Open a connection, and report it with [`Link::dialed`]. `attempt` counts the failures before it.
+    /// Open a connection, and report it with [`Link::dialed`](super::Link::dialed). `attempt` counts the failures before it.
     Dial { address: Address, attempt: u32 },
     /// The connection can be used.
     Ready,

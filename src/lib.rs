@@ -12,7 +12,7 @@
 //!
 //! let consumer = client.consumer("billing").topics(["orders"]).start_at(Position::Earliest).build()?;
 //! while let Some(message) = consumer.next().await {
-//!     println!("{:?}", message?.value);
+//!     println!("{:?}", message?.value());
 //! }
 //! # Ok(()) }
 //! ```

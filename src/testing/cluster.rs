@@ -38,7 +38,7 @@ use crate::types::{NodeId, Partition, TopicPartition};
 /// cluster.stop_node(1).await?;
 /// cluster.start_node(1).await?;
 /// cluster.shutdown().await;
-/// # milena::Result::Ok(()) }).unwrap();
+/// # Ok::<_, milena::Error>(()) }).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct Cluster {

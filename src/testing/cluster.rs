@@ -173,6 +173,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// Tells clients another address of a node, as `advertised.listeners` does: that of something between, which forwards
+    /// to the one in [`bootstrap`](Self::bootstrap). A node that starts again keeps it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Broker`] with `BROKER_ID_NOT_REGISTERED` if there is no such node.
+    pub async fn advertise(&self, node: impl Into<NodeId>, host: &str, port: u16) -> Result<()> {
+        let (node, host) = (node.into(), host.to_owned());
+        self.check_node("advertise", node)?;
+        self.machine().run(move |broker, _| broker.advertise(node, &host, port)).await
+    }
+
     /// Makes another replica the leader of a partition, in a new leader epoch.
     ///
     /// # Errors

@@ -25,6 +25,13 @@ impl Broker {
         self.state.nodes.insert(id.0, node);
     }
 
+    /// Tells clients another address of a node than the one that it was added with.
+    pub(crate) fn advertise(&mut self, id: NodeId, host: &str, port: u16) {
+        if let Some(node) = self.state.nodes.get_mut(&id.0) {
+            (node.host, node.port) = (host.into(), i32::from(port));
+        }
+    }
+
     /// Stops a node: its connections close, and what it led goes to other replicas that are alive.
     pub(crate) fn stop_node(&mut self, now: Now, id: NodeId) {
         let of_node = self.connections.iter().filter(|(_, connection)| connection.node == id.0);

@@ -218,3 +218,17 @@ fn a_cluster_needs_a_runtime() {
     let std::task::Poll::Ready(Err(error)) = start.as_mut().poll(&mut context) else { panic!("it waits") };
     assert!(matches!(error.kind(), ErrorKind::NoRuntime { .. }));
 }
+
+#[tokio::test]
+async fn clients_are_told_the_advertised_address() {
+    let cluster = Cluster::builder().nodes(2).start().await.unwrap();
+    cluster.advertise(1, "proxy.example", 7).await.unwrap();
+    cluster.stop_node(1).await.unwrap();
+    cluster.start_node(1).await.unwrap();
+    let mut peer = Peer::connect(&cluster, 0).await.unwrap();
+    let answer: MetadataResponse = peer.ask(9, MetadataRequest::default()).await;
+    let told = |id: i32| answer.brokers.iter().find(|broker| broker.node_id == id).unwrap();
+    assert_eq!((told(1).host.as_str(), told(1).port), ("proxy.example", 7));
+    assert!(cluster.bootstrap()[1].ends_with(&format!(":{}", told(2).port)), "the other keeps its own");
+    assert!(cluster.advertise(3, "proxy.example", 7).await.is_err());
+}

@@ -25,4 +25,6 @@ mod version;
 
 pub use cluster::{Builder, RealCluster};
 pub use error::{BrokerError, or_skip};
+pub use jars::tools;
+pub use process::java;
 pub use version::Version;

@@ -29,6 +29,7 @@ pub struct Builder {
     version: Version,
     nodes: usize,
     properties: Vec<(String, String)>,
+    node_properties: Vec<(i32, String, String)>,
 }
 
 impl Builder {
@@ -41,6 +42,12 @@ impl Builder {
     /// Sets a property of `server.properties` on every node, over the harness's own.
     pub fn with_property(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets a property on one node, over what all nodes have. Node ids begin at 1.
+    pub fn with_node_property(mut self, node: i32, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.node_properties.push((node, key.into(), value.into()));
         self
     }
 
@@ -59,13 +66,11 @@ impl Builder {
             let directory = directory.join(format!("node-{id}"));
             let (data, config) = (directory.join("data"), directory.join("server.properties"));
             fs::create_dir_all(&data).map_err(BrokerError::io(format!("create {}", data.display())))?;
-            let properties = NodeProperties {
-                version: self.version,
-                node: id,
-                ports: &pairs,
-                data: &data,
-                extra: &self.properties,
-            };
+            let own = self.node_properties.iter().filter(|(node, ..)| *node == id);
+            let own = own.map(|(_, key, value)| (key.clone(), value.clone()));
+            let extra: Vec<_> = self.properties.iter().cloned().chain(own).collect();
+            let properties =
+                NodeProperties { version: self.version, node: id, ports: &pairs, data: &data, extra: &extra };
             fs::write(&config, properties.text())
                 .map_err(BrokerError::io(format!("write {}", config.display())))?;
             Ok(Mutex::new(Node { id, port, directory, jars: jars.clone(), process: None }))
@@ -102,7 +107,7 @@ impl RealCluster {
 
     /// A cluster to be described further.
     pub fn builder(version: Version) -> Builder {
-        Builder { version, nodes: 1, properties: Vec::new() }
+        Builder { version, nodes: 1, properties: Vec::new(), node_properties: Vec::new() }
     }
 
     /// Which Kafka it is.

@@ -9,19 +9,27 @@ use std::process::Command;
 use super::error::BrokerError;
 use super::version::Version;
 
-/// Where the jars of `version` lie. The first caller fetches them, all others (of this process and others) wait.
+/// A Maven artifact of Kafka's with all that it needs, in a directory of its own.
+struct Artifact<'a> {
+    name: &'a str,
+    version: &'a str,
+    /// What the directory is called.
+    directory: &'a str,
+}
+
+/// Where the jars of a broker of `version` lie.
 pub(crate) fn resolve(version: Version) -> Result<PathBuf, BrokerError> {
-    let home = home();
-    let jars = home.join(version.as_str());
-    fs::create_dir_all(&home).map_err(BrokerError::io(format!("create {}", home.display())))?;
-    let lock_path = home.join(format!("{version}.lock"));
-    let lock =
-        File::create(&lock_path).map_err(BrokerError::io(format!("create {}", lock_path.display())))?;
-    lock.lock().map_err(BrokerError::io(format!("lock {}", lock_path.display())))?;
-    if !jars.exists() {
-        fetch(version, &home, &jars)?;
-    }
-    Ok(jars)
+    let version = version.as_str();
+    Artifact { name: "kafka_2.13", version, directory: version }.resolve()
+}
+
+/// Where the jars of Kafka's own command-line programs lie, its verifiable clients among them: of 4.3.1, the newest that
+/// Maven Central has.
+///
+/// # Errors
+/// [`BrokerError::Unavailable`] when Maven or the jars are missing.
+pub fn tools() -> Result<PathBuf, BrokerError> {
+    Artifact { name: "kafka-tools", version: "4.3.1", directory: "tools-4.3.1" }.resolve()
 }
 
 /// The directory for all that has to do with real brokers: `kafka` in cargo's target directory.
@@ -34,47 +42,66 @@ pub(crate) fn home() -> PathBuf {
         .join("kafka")
 }
 
-/// Fetches into a directory beside the final one and moves it there, so that what exists is complete.
-fn fetch(version: Version, home: &Path, jars: &Path) -> Result<(), BrokerError> {
-    let partial = home.join(format!("{version}.partial"));
-    let io = |what: &str| BrokerError::io(format!("{what} {}", partial.display()));
-    match fs::remove_dir_all(&partial) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io("clear")(error)),
-        _ => fs::create_dir_all(&partial).map_err(io("create"))?,
+impl Artifact<'_> {
+    /// The first caller fetches the jars, all others (of this process and others) wait.
+    fn resolve(&self) -> Result<PathBuf, BrokerError> {
+        let home = home();
+        let jars = home.join(self.directory);
+        fs::create_dir_all(&home).map_err(BrokerError::io(format!("create {}", home.display())))?;
+        let lock_path = home.join(format!("{}.lock", self.directory));
+        let lock =
+            File::create(&lock_path).map_err(BrokerError::io(format!("create {}", lock_path.display())))?;
+        lock.lock().map_err(BrokerError::io(format!("lock {}", lock_path.display())))?;
+        if !jars.exists() {
+            self.fetch(&home, &jars)?;
+        }
+        Ok(jars)
     }
-    let pom_path = home.join(format!("{version}.pom.xml"));
-    fs::write(&pom_path, pom(version)).map_err(BrokerError::io(format!("write {}", pom_path.display())))?;
-    let maven = Command::new(if cfg!(windows) { "mvn.cmd" } else { "mvn" })
-        .args(["-q", "-B", "-f"])
-        .arg(&pom_path)
-        .arg("dependency:copy-dependencies")
-        .arg(format!("-DoutputDirectory={}", partial.display()))
-        .output();
-    let output = maven.map_err(|error| BrokerError::Unavailable {
-        reason: format!("Maven (mvn) cannot be run: {error}"),
-    })?;
-    if !output.status.success() {
-        let said =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        let reason = format!("Maven could not fetch Kafka {version} ({}):\n{said}", output.status);
-        return Err(BrokerError::Unavailable { reason });
-    }
-    fs::rename(&partial, jars).map_err(io("move"))
-}
 
-fn pom(version: Version) -> String {
-    format!(
-        r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+    /// Fetches into a directory beside the final one and moves it there, so that what exists is complete.
+    fn fetch(&self, home: &Path, jars: &Path) -> Result<(), BrokerError> {
+        let partial = home.join(format!("{}.partial", self.directory));
+        let io = |what: &str| BrokerError::io(format!("{what} {}", partial.display()));
+        match fs::remove_dir_all(&partial) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io("clear")(error)),
+            _ => fs::create_dir_all(&partial).map_err(io("create"))?,
+        }
+        let pom_path = home.join(format!("{}.pom.xml", self.directory));
+        fs::write(&pom_path, self.pom()).map_err(BrokerError::io(format!("write {}", pom_path.display())))?;
+        let maven = Command::new(if cfg!(windows) { "mvn.cmd" } else { "mvn" })
+            .args(["-q", "-B", "-f"])
+            .arg(&pom_path)
+            .arg("dependency:copy-dependencies")
+            .arg(format!("-DoutputDirectory={}", partial.display()))
+            .output();
+        let output = maven.map_err(|error| BrokerError::Unavailable {
+            reason: format!("Maven (mvn) cannot be run: {error}"),
+        })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            let reason =
+                format!("Maven could not fetch {} {} ({}):\n{said}", self.name, self.version, output.status);
+            return Err(BrokerError::Unavailable { reason });
+        }
+        fs::rename(&partial, jars).map_err(io("move"))
+    }
+
+    fn pom(&self) -> String {
+        let Self { name, version, .. } = self;
+        format!(
+            r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>milena</groupId>
   <artifactId>kafka</artifactId>
   <version>1</version>
   <packaging>pom</packaging>
   <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+        <dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>
+        <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
   </dependencies>
 </project>
 "#
-    )
+        )
+    }
 }

@@ -14,7 +14,8 @@ use super::guard::Guard;
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The command for Java: the one of `JAVA_HOME`, or the first on the path.
-pub(crate) fn java() -> Command {
+#[must_use]
+pub fn java() -> Command {
     Command::new(
         env::var_os("JAVA_HOME").map_or_else(|| "java".into(), |home| Path::new(&home).join("bin/java")),
     )

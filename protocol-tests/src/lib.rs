@@ -1,5 +1,7 @@
 //! What the tests against brokers share. Not published.
 //!
-//! [`broker`] starts a real Apache Kafka from its jars, without Docker.
+//! [`broker`] starts a real Apache Kafka from its jars, without Docker; [`proxy`] stands between clients and brokers and
+//! makes the network misbehave.
 
 pub mod broker;
+pub mod proxy;

@@ -1,0 +1,232 @@
+//! The program `verifiable`: it says what Kafka's own verifiable clients say, and accounts for every value.
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Write},
+    net::TcpListener,
+    process::{Command, ExitStatus, Output},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use milena::{Client, Config, NewTopic, testing::Cluster};
+use protocol_tests::broker::{RealCluster, Version, java, or_skip, tools};
+use protocol_tests::verify::{Ledger, Program, wait_until};
+use serde_json::Value;
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn ours(command: &str, line: &[&str]) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_verifiable"));
+    program.arg(command).args(line);
+    program
+}
+
+/// When to ask a program to stop: when its lines say so, or never where it stops by itself.
+type StopWhen = Option<fn(&[Value]) -> bool>;
+
+fn run(mut command: Command, stop_when: StopWhen) -> (Vec<Value>, ExitStatus) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let taken = Arc::clone(&lines);
+    let program = Program::start(&mut command, move |line| taken.lock().unwrap().push(line)).unwrap();
+    if let Some(enough) = stop_when {
+        let stopped = wait_until(PATIENCE, || enough(&lines.lock().unwrap()));
+        assert!(stopped, "{command:?} said {:?}", lines.lock().unwrap());
+        program.terminate().unwrap();
+    }
+    let status = program.wait(PATIENCE).unwrap();
+    let lines = std::mem::take(&mut *lines.lock().unwrap());
+    (lines, status.unwrap_or_else(|| panic!("{command:?} does not end")))
+}
+
+fn count(lines: &[Value], name: &str) -> usize {
+    lines.iter().filter(|line| line["name"] == name).count()
+}
+
+/// The fields of each kind of line, with the types of their values; of lists and objects, what is in them.
+fn shapes(lines: &[Value]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut shapes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in lines {
+        let name = line["name"].as_str().unwrap_or_else(|| panic!("a line without a name: {line}"));
+        add_fields(line, "", shapes.entry(name.to_owned()).or_default());
+    }
+    shapes
+}
+
+fn add_fields(value: &Value, path: &str, fields: &mut BTreeSet<String>) {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(items) => {
+            return items.iter().for_each(|item| add_fields(item, &format!("{path}[]"), fields));
+        }
+        Value::Object(members) => {
+            return members
+                .iter()
+                .for_each(|(key, member)| add_fields(member, &format!("{path}.{key}"), fields));
+        }
+    };
+    fields.insert(format!("{path}: {kind}"));
+}
+
+fn create(bootstrap: &str, topic: &str, partitions: u32) {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let client = Client::connect(Config::new(bootstrap.split(','))).await.unwrap();
+        let topic = NewTopic::new(topic).partitions(partitions);
+        client.admin().create_topics([topic]).await.unwrap().into_iter().for_each(|(_, result)| {
+            result.unwrap();
+        });
+    });
+}
+
+/// The same command lines against the same broker: the same kinds of lines, with the same fields.
+#[test]
+fn kafkas_own_programs_say_the_same() {
+    let Some(cluster) = or_skip(RealCluster::start(Version::V4_4_0, 1)) else { return };
+    let Some(jars) = or_skip(tools()) else { return };
+    let bootstrap = cluster.bootstrap();
+    create(&bootstrap, "compared", 2);
+    let compare = |command: &str, line: &[&str], stop_when: StopWhen| {
+        let class =
+            format!("org.apache.kafka.tools.Verifiable{}{}", command[..1].to_uppercase(), &command[1..]);
+        let line = [&["--bootstrap-server", bootstrap.as_str()], line].concat();
+        // Two members of one group would share the records.
+        let [ours, original] = [ours(command, &line), {
+            let mut original = java();
+            original
+                .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
+                .arg(jars.join("*"))
+                .arg(class)
+                .args(&line);
+            original
+        }]
+        .map(|mut program| {
+            if command == "consumer" {
+                let group = format!("{} {}", program.get_program().display(), line.join(" "));
+                program.args(["--group-id", &group]);
+            }
+            run(program, stop_when)
+        });
+        assert!(ours.1.success(), "{command} {line:?} ended with {}", ours.1);
+        assert_eq!(shapes(&ours.0), shapes(&original.0), "{command} {line:?}");
+        ours.0
+    };
+
+    let keyed =
+        ["--topic", "compared", "--max-messages", "20", "--value-prefix", "3", "--repeating-keys", "4"];
+    let lines = compare("producer", &keyed, None);
+    let outcome = lines.iter().find(|line| line["value"] == "3.6").unwrap();
+    assert_eq!((outcome["key"].as_str(), count(&lines, "producer_send_success")), (Some("2"), 20));
+
+    let endless = ["--topic", "compared", "--throughput", "50", "--acks", "1"];
+    compare("producer", &endless, Some(|lines| count(lines, "producer_send_success") > 5));
+
+    let lines = compare("producer", &["--topic", "bad/name", "--max-messages", "2"], None);
+    assert_eq!(count(&lines, "producer_send_error"), 2);
+
+    let lines = compare("consumer", &["--topic", "compared", "--verbose", "--max-messages", "40"], None);
+    assert_eq!(count(&lines, "record_data"), 40);
+    assert!(count(&lines, "offsets_committed") > 0);
+
+    let automatic = ["--topic", "compared", "--enable-autocommit", "--reset-policy", "earliest"];
+    let lines = compare("consumer", &automatic, Some(|lines| count(lines, "records_consumed") > 0));
+    assert_eq!(count(&lines, "offsets_committed"), 0);
+}
+
+/// A producer and a consumer, stopped in the middle, against the embedded cluster.
+#[test]
+fn every_value_has_one_outcome_and_every_acked_one_is_read() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = runtime.block_on(Cluster::builder().nodes(3).topic("t", 4).start()).unwrap();
+    let bootstrap = cluster.bootstrap().join(",");
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let at = ["--topic", "t", "--bootstrap-server", &bootstrap];
+    let taken = Arc::clone(&ledger);
+    let consumer = ours("consumer", &[&at[..], &["--group-id", "g", "--verbose"]].concat());
+    let consumer = start(consumer, move |line| taken.lock().unwrap().consumed(&line));
+    let taken = Arc::clone(&ledger);
+    let producer = ours("producer", &[&at[..], &["--idempotent", "--repeating-keys", "50"]].concat());
+    let producer = start(producer, move |line| taken.lock().unwrap().produced(&line));
+
+    let acked = |least: u64| {
+        let acked = || ledger.lock().unwrap().acked_by_partition().values().sum::<u64>();
+        assert!(wait_until(PATIENCE, || acked() >= least), "{} acked", acked());
+    };
+    acked(5_000);
+    runtime.block_on(cluster.stop_node(1)).unwrap();
+    acked(10_000);
+    runtime.block_on(cluster.start_node(1)).unwrap();
+    producer.terminate().unwrap();
+    assert!(producer.wait(PATIENCE).unwrap().expect("it ends").success());
+    assert!(wait_until(PATIENCE, || ledger.lock().unwrap().unread() == 0));
+    consumer.terminate().unwrap();
+    assert!(consumer.wait(PATIENCE).unwrap().expect("it ends").success());
+    let ledger = ledger.lock().unwrap();
+    assert_eq!(ledger.violations(true), Vec::<String>::new());
+    assert!(ledger.report().commits > 0);
+}
+
+fn start(mut command: Command, take: impl FnMut(Value) + Send + 'static) -> Program {
+    Program::start(&mut command, take).unwrap()
+}
+
+#[test]
+fn what_milena_lacks_is_refused_with_the_reason() {
+    let at = ["--topic", "t", "--bootstrap-server", "127.0.0.1:1"];
+    let file = std::env::temp_dir().join(format!("milena-verifiable-{}.properties", std::process::id()));
+    std::fs::write(&file, "lingre.ms=5\nsecurity.protocol=SSL\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (command, line, reason) in [
+        ("copier", &[][..], "no transactions yet"),
+        ("producer", &["--transactional-id", "x"], "no transactions yet"),
+        ("producer", &["--command-config", file], "the nearest is linger.ms"),
+        ("producer", &["--command-config", file], "neither TLS nor SASL"),
+        ("producer", &["--thruoghput", "5"], "the nearest is --throughput"),
+        ("producer", &["--acks", "2"], "must be -1, 0 or 1"),
+        ("consumer", &["--group-id", "g", "--group-protocol", "consumer"], "KIP-848"),
+        ("consumer", &["--group-id", "g", "--assignment-strategy", "sticky"], "RangeAssignor"),
+        ("consumer", &[], "--group-id is missing"),
+    ] {
+        let Output { status, stdout, stderr } = ours(command, &[&at[..], line].concat()).output().unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        assert_eq!((status.code(), stdout.len()), (Some(2), 0), "{command} {line:?}: {said}");
+        assert!(said.contains(reason), "{command} {line:?}: {said}");
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_client_that_cannot_be_used_is_fatal() {
+    // Not a broker, and nothing else to ask.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // Unread bytes would turn its end into a reset.
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let at = ["--topic", "t", "--bootstrap-server", &address];
+    for (command, line) in [("producer", at.to_vec()), ("consumer", [&at[..], &["--group-id", "g"]].concat())]
+    {
+        let (lines, status) = run(ours(command, &line), None);
+        let names: Vec<&str> = lines.iter().filter_map(|line| line["name"].as_str()).collect();
+        assert_eq!(names, ["fatal", "shutdown_complete"], "{lines:?}");
+        assert!(lines[0]["message"].as_str().unwrap().contains("HTTP"), "{lines:?}");
+        assert_eq!(status.code(), Some(1));
+    }
+}

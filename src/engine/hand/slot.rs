@@ -23,6 +23,8 @@ pub(super) struct Slot {
     pub(super) is_paused: bool,
     /// Nothing is handed out any more under this claim.
     pub(super) is_stopped: bool,
+    /// A batch is to be fetched again, under a new claim: what comes under this one lies behind it.
+    pub(super) is_suspended: bool,
     /// What waits while the partition is paused.
     pub(super) parked: VecDeque<Item>,
     /// Where a batch did not read, and how often it was fetched again.
@@ -41,10 +43,16 @@ impl Slot {
             is_opening: false,
             is_paused: false,
             is_stopped: false,
+            is_suspended: false,
             parked: VecDeque::new(),
             suspect: None,
             high_watermark: -1,
         }
+    }
+
+    /// Whether what was fetched under `claim` is to be handed out.
+    pub(super) fn takes(&self, claim: Claim) -> bool {
+        self.claim == claim && !self.is_stopped && !self.is_suspended
     }
 
     /// Steps over what holds nothing for the user.

@@ -34,8 +34,8 @@ pub(super) struct State {
     /// Why the consumer cannot go on.
     pub(super) blocked: Option<Error>,
     pub(super) closed: bool,
-    /// The partition whose last records the user works on.
-    outstanding: Option<usize>,
+    /// The partitions whose last records users work on: one, unless calls run side by side.
+    outstanding: Vec<usize>,
     requests: Vec<Request>,
     /// Whether a partition was paused or resumed of which the driver does not know yet.
     pauses: bool,
@@ -85,9 +85,11 @@ impl State {
 
     #[inline]
     pub(super) fn settle(&mut self) {
-        if let Some(slot) = self.outstanding.take().and_then(|place| self.slots.get_mut(place)) {
-            slot.done = slot.position;
-            slot.is_outstanding = false;
+        while let Some(at) = self.outstanding.pop() {
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.done = slot.position;
+                slot.is_outstanding = false;
+            }
         }
     }
 
@@ -106,8 +108,9 @@ impl State {
             let Some(slot) = slots.get_mut(at) else { return self.nothing() };
             match take(slot, item) {
                 Taken::Some(value) => {
-                    slot.is_outstanding = true;
-                    self.outstanding = Some(at);
+                    if !mem::replace(&mut slot.is_outstanding, true) {
+                        self.outstanding.push(at);
+                    }
                     if item.is_used_up(slot.position) {
                         garbage.extend(self.queue.remove(place));
                     }
@@ -138,6 +141,10 @@ impl State {
             return garbage.push(item);
         };
         slot.is_opening = false;
+        // The driver may have ended the reading while the batch was opened without the lock.
+        if self.closed || slot.is_stopped {
+            return garbage.push(item);
+        }
         if let Some(spot) = opening.passed {
             slot.pass(spot);
         }
@@ -163,6 +170,7 @@ impl State {
         tracing::warn!(%partition, offset = from.offset, %error, tries, "a batch does not read");
         if in_transit && tries < REFETCHES {
             slot.suspect = Some((from.offset, tries + 1));
+            slot.is_suspended = true;
             self.requests.push(Request::Refetch { partition, claim, from });
         } else {
             slot.suspect = None;
@@ -189,7 +197,7 @@ impl State {
         let at = self.places.get(&fetched.partition).copied().unwrap_or(usize::MAX);
         let item = Item::new(at, fetched);
         match self.slots.get_mut(at) {
-            Some(slot) if slot.claim == item.claim && !slot.is_stopped => {
+            Some(slot) if slot.takes(item.claim) && !self.closed => {
                 slot.high_watermark = item.high_watermark;
                 if slot.is_paused { slot.parked.push_back(item) } else { self.queue.push_back(item) }
             }
@@ -217,9 +225,7 @@ impl State {
         let Some(at) = self.places.remove(partition) else { return };
         self.discard(at, garbage);
         self.errors.retain(|(about, _)| about.as_ref() != Some(partition));
-        if self.outstanding == Some(at) {
-            self.outstanding = None;
-        }
+        self.outstanding.retain(|other| *other != at);
         // Whatever is being opened of it comes back to nobody: its claim is not given again.
         self.free.push(at);
     }
@@ -237,14 +243,13 @@ impl State {
         let Some(slot) = self.slots.get_mut(at) else { return };
         slot.claim = claim;
         slot.is_opening = false;
+        slot.is_suspended = false;
         if !keep {
             slot.is_stopped = false;
             slot.position = None;
             slot.done = None;
             slot.is_outstanding = false;
-            if self.outstanding == Some(at) {
-                self.outstanding = None;
-            }
+            self.outstanding.retain(|other| *other != at);
         }
     }
 

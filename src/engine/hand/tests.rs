@@ -22,6 +22,7 @@ use crate::{
     message::{Batch, Message},
     sync::{
         done::tests::{CountingWaker, poll_once},
+        lock,
         wake::Wake,
     },
     types::{Offset, TopicPartition},
@@ -350,6 +351,68 @@ fn a_stopped_partition_still_says_how_far_it_got() {
     bench.hand.stop(&tp(0));
     assert!(bench.next().is_pending());
     assert_eq!((bench.progress(), bench.buffered.used()), ((2, 2), 0));
+}
+
+/// A call that is cut in two: what the driver does happens while the call opens a batch without the lock.
+fn while_a_batch_is_opened(bench: &Bench, meanwhile: impl FnOnce(&Hand)) {
+    let mut garbage = Vec::new();
+    let step = lock(&bench.hand.state).step(state::take_record, &mut garbage);
+    let state::Step::Open { mut item, from } = step else { panic!("{step:?}") };
+    meanwhile(&bench.hand);
+    let opening = item.open_next(from, CAP);
+    lock(&bench.hand.state).put_back(item, opening, &mut garbage);
+}
+
+#[test]
+fn what_is_being_opened_when_reading_ends_is_not_handed_out() {
+    let mut bench = Bench::new();
+    let claim = bench.assign(0, 0);
+    bench.deliver(0, claim, &[script::batch(0, 3, 9)]);
+    while_a_batch_is_opened(&bench, |hand| hand.stop(&tp(0)));
+    assert!(bench.next().is_pending(), "it is being given up");
+    assert_eq!((bench.progress(), bench.buffered.used()), ((0, 0), 0));
+
+    let claim = bench.assign(1, 0);
+    bench.deliver(1, claim, &[script::batch(0, 3, 9)]);
+    while_a_batch_is_opened(&bench, Hand::close);
+    assert!(matches!(bench.next(), Poll::Ready(None)), "it is closed");
+    bench.deliver(1, claim, &[script::batch(3, 3, 9)]);
+    assert!(matches!(bench.next(), Poll::Ready(None)));
+    assert_eq!(bench.buffered.used(), 0);
+}
+
+#[test]
+fn nothing_behind_a_batch_that_is_fetched_again_is_handed_out_before_it() {
+    let mut bench = Bench::new();
+    let claim = bench.assign(0, 0);
+    let good = script::batch(0, 2, 9);
+    bench.deliver(0, claim, &[flipped(&good)]);
+    assert!(bench.next().is_pending());
+    // The next answer is on its way before the driver learns of the fault.
+    bench.deliver(0, claim, &[script::batch(2, 2, 9)]);
+    assert!(bench.next().is_pending());
+    assert_eq!(bench.buffered.used(), 0);
+    let claim = bench.claims.next();
+    bench.hand.renew(&tp(0), claim);
+    bench.deliver(0, claim, &[good, script::batch(2, 2, 9)]);
+    assert_eq!(bench.offsets(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn what_calls_side_by_side_took_is_all_done_with_at_the_next_call() {
+    let mut bench = Bench::new();
+    let claims = [bench.assign(0, 0), bench.assign(1, 0)];
+    let mut early = pin!(bench.hand.next());
+    assert!(poll_once(early.as_mut(), &Arc::default()).is_pending());
+    bench.deliver(0, claims[0], &[script::batch(0, 2, 9)]);
+    assert!(bench.next().is_ready());
+    bench.hand.pause(&tp(0), true);
+    bench.deliver(1, claims[1], &[script::batch(0, 2, 9)]);
+    assert!(poll_once(early.as_mut(), &Arc::default()).is_ready());
+    let done = |bench: &Bench| bench.hand.progress().iter().map(|progress| progress.done.offset).sum::<i64>();
+    assert_eq!(done(&bench), 0, "both are being worked on");
+    bench.hand.settle();
+    assert_eq!(done(&bench), 2);
 }
 
 #[test]

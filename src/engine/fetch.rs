@@ -289,11 +289,13 @@ impl Fetcher {
         let Some(cursor) = self.cursors.get_mut(&partition) else { return false };
         let records = data.records.unwrap_or_default();
         match Extent::of(&records) {
-            None => return false,
+            None => {
+                cursor.progressed();
+                return false;
+            }
             Some(Extent::Until(end)) if end > offset => {
+                cursor.progressed();
                 cursor.state = State::Fetching(end);
-                cursor.failures = 0;
-                cursor.not_before = None;
                 cursor.max_bytes = self.settings.partition_max_bytes;
             }
             // Whoever reads the batch finds the fault, and has it fetched again.
@@ -357,10 +359,11 @@ impl Fetcher {
         out: &mut Outbox<Event>,
     ) {
         self.retry(now, &partition);
-        let Some(cursor) = self.cursors.get_mut(&partition).filter(|cursor| cursor.failures >= MAX_STALLS)
-        else {
+        let Some(cursor) = self.cursors.get_mut(&partition) else { return };
+        cursor.stalls = cursor.stalls.saturating_add(1);
+        if cursor.stalls < MAX_STALLS {
             return;
-        };
+        }
         cursor.state = State::Stopped;
         let claim = cursor.claim;
         let detail = detail.to_owned();
@@ -410,6 +413,7 @@ impl Fetcher {
     /// Asks one broker for its partitions; whether something was left out until there is room for it.
     fn plan(&mut self, now: Now, id: NodeId, node: &mut Node, share: usize, out: &mut Outbox<Event>) -> bool {
         let own = self.tidy(id, node);
+        node.retry_at = None;
         let free = self.buffered.limit().saturating_sub(self.buffered.used().saturating_add(self.reserved));
         let room = free.min(share.saturating_sub(own)).min(self.settings.max_bytes);
         if room < self.settings.partition_max_bytes.min(share / 4).max(1) {
@@ -420,7 +424,6 @@ impl Fetcher {
         let mut request = Builder::default();
         let mut wait = self.settings.max_wait;
         let mut waits_for_room = false;
-        node.retry_at = None;
         for partition in &node.order {
             let Some(cursor) = self.cursors.get_mut(partition) else { continue };
             let offset = match cursor.state {
@@ -525,6 +528,8 @@ fn reaction(code: Code) -> Reaction {
         Code::OFFSET_OUT_OF_RANGE => Reaction::Reset,
         // A fault of the broker that passes, or that its successor as leader does not have.
         Code::UNKNOWN_SERVER_ERROR | Code::UNKNOWN_LEADER_EPOCH => Reaction::Refresh,
+        // The broker's own copy does not read: it may heal with another leader, but nobody is to wait in silence.
+        Code::CORRUPT_MESSAGE => Reaction::Report,
         _ => match code.disposition() {
             Disposition::Done => Reaction::Take,
             Disposition::RefreshMetadata | Disposition::FindCoordinator => Reaction::Refresh,

@@ -30,7 +30,10 @@ pub(super) struct Cursor {
     pub(super) buffered: Arc<AtomicUsize>,
     /// Grows where a batch does not fit, and shrinks back when it came.
     pub(super) max_bytes: usize,
+    /// Refusals in a row.
     pub(super) failures: u32,
+    /// Answers in a row whose bytes led nowhere.
+    pub(super) stalls: u32,
     pub(super) not_before: Option<Instant>,
     /// The request that is under way and the offset it asks for. A newer position makes it void.
     pub(super) asked: Option<(Token, i64)>,
@@ -62,6 +65,7 @@ impl Cursor {
             buffered: Arc::default(),
             max_bytes,
             failures: 0,
+            stalls: 0,
             not_before: None,
             asked: None,
             served: None,
@@ -89,9 +93,15 @@ impl Cursor {
         self.state = State::Positioning(since);
         self.topic_id = self.leader.map_or(Uuid::ZERO, |leader| leader.topic_id);
         self.max_bytes = max_bytes;
-        self.failures = 0;
-        self.not_before = None;
         self.asked = None;
+        self.progressed();
+    }
+
+    /// The broker serves the partition as it should.
+    pub(super) fn progressed(&mut self) {
+        self.failures = 0;
+        self.stalls = 0;
+        self.not_before = None;
     }
 
     /// Whether the topic under this name is another than the one that the position belongs to.

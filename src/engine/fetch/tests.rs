@@ -382,6 +382,64 @@ fn batches_in_front_of_the_offset_are_given_up_after_some_tries() {
 }
 
 #[test]
+fn refusals_do_not_count_as_answers_that_lead_nowhere() {
+    let mut bench = Bench::with(1, 1);
+    for _ in 0..2 * MAX_STALLS {
+        let call = bench.call();
+        bench.answer(call.token, vec![refusal(0, Code::NOT_LEADER_OR_FOLLOWER)]);
+        bench.wait(1500);
+    }
+    let (claim, stale) = (bench.claims.next(), script::batch(0, 4, 9));
+    bench.fetcher.reset(bench.now, &tp(0), claim);
+    bench.fetcher.start(&tp(0), claim, 100);
+    for refused in [false, true] {
+        if refused {
+            for _ in 0..2 * MAX_STALLS {
+                let call = bench.call();
+                bench.answer(call.token, vec![refusal(0, Code::NOT_LEADER_OR_FOLLOWER)]);
+                bench.wait(1500);
+            }
+        }
+        let call = bench.call();
+        assert!(bench.answer(call.token, vec![data(0, stale.clone())]).is_empty(), "the first of its kind");
+        bench.wait(1500);
+        let call = bench.call();
+        assert!(bench.answer(call.token, vec![data(0, Bytes::new())]).is_empty(), "all is well again");
+        bench.wait(1500);
+    }
+    // And the wait after a refusal is short again once the broker has served the partition.
+    let call = bench.call();
+    bench.wait(500);
+    bench.answer(call.token, vec![refusal(0, Code::NOT_LEADER_OR_FOLLOWER)]);
+    bench.wait(120);
+    bench.call();
+}
+
+#[test]
+fn a_full_buffer_leaves_nothing_due() {
+    let mut bench = Bench::with(2, 1);
+    let call = bench.call();
+    bench.answer(call.token, vec![refusal(1, Code::NOT_LEADER_OR_FOLLOWER)]);
+    // What is left out until later has a time; what comes meanwhile fills the buffer.
+    let call = bench.call();
+    assert_eq!(call.partitions, [(0, 0)]);
+    let kept = bench.fetched(call.token, vec![data(0, script::batch(0, 1, LIMIT - 4096))]);
+    bench.wait(5000);
+    assert!(bench.calls().is_empty());
+    assert_eq!(bench.fetcher.deadline(), None, "only room lets it go on");
+    drop(kept);
+    assert_eq!(bench.call().partitions.len(), 2);
+}
+
+#[test]
+fn a_broken_copy_at_the_broker_is_reported() {
+    let mut bench = Bench::with(1, 1);
+    let call = bench.call();
+    let events = bench.answer(call.token, vec![refusal(0, Code::CORRUPT_MESSAGE)]);
+    assert!(matches!(events[..], [Event::Failed { .. }]), "{events:?}");
+}
+
+#[test]
 fn a_broken_batch_is_handed_on_and_waits_for_the_reader() {
     let mut bench = Bench::with(1, 1);
     let call = bench.call();

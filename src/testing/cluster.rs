@@ -275,6 +275,20 @@ impl Cluster {
         start.await
     }
 
+    /// Compacts a partition at once, all of it, as Kafka's log cleaner does bit by bit: of every key the newest record
+    /// stays, under the offset that it has. Whether there is such a partition, of a topic whose `cleanup.policy` has
+    /// `compact`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] if the cluster's runtime has ended.
+    pub async fn compact(&self, topic: &str, partition: impl Into<Partition>) -> Result<bool> {
+        let partition = TopicPartition::new(topic, partition);
+        let compacted = self
+            .machine()
+            .run(move |broker, now| broker.compact(now, &partition.topic, partition.partition.0));
+        compacted.await
+    }
+
     /// Loses the partition's records from an offset on, as an unclean election does, and begins a new leader epoch.
     ///
     /// # Errors
@@ -397,8 +411,8 @@ impl ClusterBuilder {
     }
 
     /// Adds a topic with settings, by the names that Kafka gives them. The cluster acts on `max.message.bytes`,
-    /// `min.insync.replicas`, `message.timestamp.type` and, as far as records without key are refused, on
-    /// `cleanup.policy`; it takes all others.
+    /// `min.insync.replicas`, `message.timestamp.type` and, as far as records without key are refused and
+    /// [`Cluster::compact`] is called, on `cleanup.policy`; it takes all others.
     pub fn topic_with(
         mut self,
         name: impl Into<String>,

@@ -112,6 +112,22 @@ impl Broker {
         Some(start)
     }
 
+    /// Compacts a partition whose topic says so; whether there is one.
+    pub(crate) fn compact(&mut self, now: Now, topic: &str, partition: i32) -> bool {
+        let limit = self.state.limits.decompressed_batch_bytes;
+        let topic = self.state.topic_mut(topic).filter(|topic| topic.config.compacted);
+        let Some(log) = topic.and_then(|topic| Some(&mut topic.partition_mut(partition)?.log)) else {
+            return false;
+        };
+        let held = log.bytes();
+        log.compact(limit);
+        let released = held.saturating_sub(log.bytes());
+        self.state.release_log(released);
+        self.state.changes += 1;
+        self.run(now);
+        true
+    }
+
     /// Loses a partition's records from an offset on, as an unclean election does.
     pub(crate) fn truncate(&mut self, now: Now, topic: &str, partition: i32, from: i64) {
         let found = self.state.topic_mut(topic).and_then(|topic| topic.partition_mut(partition));

@@ -1,5 +1,7 @@
 //! The log of one partition: its batches, its offsets, its leader epochs.
 
+mod compact;
+
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};

@@ -24,7 +24,7 @@ pub(super) struct TopicConfig {
     pub(super) min_insync_replicas: Option<i16>,
     /// `message.timestamp.type` is `LogAppendTime`.
     pub(super) log_append_time: bool,
-    /// `cleanup.policy` has `compact`; nothing is compacted, but records need keys.
+    /// `cleanup.policy` has `compact`: records need keys. It is compacted when that is asked for.
     pub(super) compacted: bool,
     /// All that was given, by name.
     pub(super) given: Vec<(Str, Str)>,

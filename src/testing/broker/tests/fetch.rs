@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::error::{Code, Resource};
-use crate::wire::batch::Batches;
+use crate::wire::batch::{BatchBuilder, Batches, Stamp};
+use crate::wire::compress::{Codec, Compression};
 use crate::wire::messages::FetchResponse;
 use crate::wire::messages::fetch_response::PartitionData;
 
@@ -246,4 +247,53 @@ fn a_stopped_node_closes_its_connections_and_comes_back_with_its_records() {
     world.broker.start_node(world.now, NodeId(1));
     assert_eq!(world.broker.leader("t", led_by_one).unwrap().0, NodeId(1));
     assert_eq!(world.broker.log_range("t", led_by_one), Some((0, 1)));
+}
+
+/// A batch with these keys, a millisecond apart.
+fn keyed(keys: &[&str], stamp: Option<Stamp>, codec: Codec) -> Bytes {
+    let mut builder = BatchBuilder::new(0, 1 << 20);
+    for (key, at) in keys.iter().zip(START_MS..) {
+        builder.append(at, Some(key.as_bytes()), Some(b"value"), &[("h", Some(b"1"))]).unwrap();
+    }
+    let mut sealed = builder.seal(Compression::new(codec)).unwrap();
+    if let Some(stamp) = stamp {
+        sealed.stamp(stamp);
+    }
+    sealed.bytes().clone()
+}
+
+#[test]
+fn compaction_keeps_the_newest_of_each_key_and_the_last_batch_of_each_producer() {
+    let stamp = Stamp { producer_id: 7, producer_epoch: 0, base_sequence: 0, transactional: false };
+    for codec in [Codec::None, Codec::Lz4, Codec::Gzip] {
+        let mut world = World::new(1);
+        world.topic("t", 2, &[("cleanup.policy", "compact")]);
+        for records in [
+            keyed(&["a", "b", "c"], None, codec),
+            keyed(&["a", "d"], Some(stamp), codec),
+            keyed(&["b"], None, codec),
+            keyed(&["a", "d"], None, codec),
+        ] {
+            assert_eq!(world.produce(0, records).error_code, 0);
+        }
+        assert!(world.broker.compact(world.now, "t", 0));
+        let mut offsets = Vec::new();
+        let data = fetch(&mut world, 0);
+        assert_eq!((data.high_watermark, data.log_start_offset), (8, 0), "{codec}");
+        for batch in Batches::new(data.records.clone().unwrap()).map(Result::unwrap) {
+            batch.verify_crc().unwrap();
+            let mut cursor = batch.cursor(1 << 20).unwrap();
+            offsets.push((batch.header().last_offset(), Vec::new()));
+            for record in cursor.records() {
+                let record = record.unwrap();
+                assert_eq!((record.value, record.headers.count()), (Some(&b"value"[..]), 1));
+                offsets.last_mut().unwrap().1.push(record.offset);
+            }
+        }
+        let expected = [(2, vec![2]), (4, vec![]), (5, vec![5]), (7, vec![6, 7])];
+        assert_eq!(offsets, expected, "{codec}: the producer's batch stays, without records");
+        assert_eq!(batches(&fetch(&mut world, 3))[0], (3, 0), "reading begins in a gap, too");
+    }
+    let mut world = world();
+    assert!(!world.broker.compact(world.now, "t", 0), "the topic is not to be compacted");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -76,10 +76,10 @@ impl Builder {
             Ok(Mutex::new(Node { id, port, directory, jars: jars.clone(), process: None }))
         });
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
-        let mut cluster =
-            RealCluster { version: self.version, directory, nodes, failed: true, _ports: ports };
+        let failed = AtomicBool::new(true);
+        let cluster = RealCluster { version: self.version, directory, nodes, failed, _ports: ports };
         cluster.start_all()?;
-        cluster.failed = false;
+        cluster.failed.store(false, Ordering::Relaxed);
         Ok(cluster)
     }
 }
@@ -91,7 +91,7 @@ pub struct RealCluster {
     version: Version,
     directory: PathBuf,
     nodes: Vec<Mutex<Node>>,
-    failed: bool,
+    failed: AtomicBool,
     /// Kept while a node is down, so that it finds its port again.
     _ports: Vec<Port>,
 }
@@ -188,6 +188,27 @@ impl RealCluster {
         self.node(node)?.process.as_ref().map_or(Ok(()), |process| process.signal("CONT"))
     }
 
+    /// Brings every node back into service that was paused, killed or stopped, and waits until all know each other.
+    ///
+    /// # Errors
+    /// As [`restart`](Self::restart).
+    pub fn heal(&self) -> Result<(), BrokerError> {
+        for node in &self.nodes {
+            let mut node = locked(node);
+            #[cfg(unix)]
+            node.process.as_ref().map_or(Ok(()), |process| process.signal("CONT"))?;
+            if node.process.as_mut().is_none_or(|process| process.exited().is_some()) {
+                node.start()?;
+            }
+        }
+        self.wait_until_all_are_listed()
+    }
+
+    /// Keeps configuration and logs when the cluster is dropped, as is done where a test fails on this thread.
+    pub fn keep_logs(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
     fn node(&self, id: i32) -> Result<MutexGuard<'_, Node>, BrokerError> {
         let index = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
         let node = index.and_then(|index| self.nodes.get(index));
@@ -203,6 +224,10 @@ impl RealCluster {
                 .try_for_each(|format| format.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
         self.nodes.iter().try_for_each(|node| locked(node).start())?;
+        self.wait_until_all_are_listed()
+    }
+
+    fn wait_until_all_are_listed(&self) -> Result<(), BrokerError> {
         let all: Vec<i32> = self.nodes.iter().map(|node| locked(node).id).collect();
         self.nodes.iter().try_for_each(|node| locked(node).wait_until_it_lists(&all))
     }
@@ -214,7 +239,7 @@ impl Drop for RealCluster {
         for node in &self.nodes {
             drop(locked(node).process.take());
         }
-        if self.failed || thread::panicking() {
+        if self.failed.load(Ordering::Relaxed) || thread::panicking() {
             eprintln!("the brokers' configuration and logs are kept in {}", self.directory.display());
         } else {
             let _ = fs::remove_dir_all(&self.directory);
@@ -283,12 +308,12 @@ impl Node {
     /// Waits until this node answers clients and says that these brokers are in service.
     fn wait_until_it_lists(&mut self, expected: &[i32]) -> Result<(), BrokerError> {
         let mut last = String::from("not asked yet");
-        let (port, log) = (self.port, self.log());
+        let (address, log) = (self.address(), self.log());
         let up = wait_for(|| {
             if let Some(status) = self.process.as_mut().and_then(Process::exited) {
                 return Some(Err(format!("it ended with {status}:\n{}", tail(&log))));
             }
-            match probe::api_versions(port).and_then(|_| probe::brokers(port)) {
+            match probe::api_versions(&address).and_then(|_| probe::brokers(&address)) {
                 Ok(listed) if expected.iter().all(|id| listed.contains(id)) => return Some(Ok(())),
                 Ok(listed) => {
                     last = format!("it lists the brokers {listed:?}, and {expected:?} are waited for");

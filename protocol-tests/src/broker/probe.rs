@@ -1,29 +1,35 @@
-//! Whether a broker is up: two calls written by hand, so that no fault of the client can hide behind them.
+//! Whether a broker is up and what it offers: calls written by hand, so that no fault of the client can hide behind
+//! them.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 const API_VERSIONS: i16 = 18;
 const METADATA: i16 = 3;
-const TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// Far more than either answer takes: what is longer did not come from a broker.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Asks for ApiVersions v0 and returns how many APIs the broker offers.
-pub(crate) fn api_versions(port: u16) -> io::Result<usize> {
-    let answer = call(port, API_VERSIONS, 0, &[])?;
+/// Asks for ApiVersions v0 and returns the APIs that the broker offers: key, lowest and highest version.
+///
+/// # Errors
+/// What the connection or the broker said.
+pub fn api_versions(address: &str) -> io::Result<Vec<(i16, i16, i16)>> {
+    let body = Vec::new();
+    let answer = call(address, &Call { api: API_VERSIONS, version: 0, flexible: false, body })?;
     let mut fields = Fields(&answer);
     match fields.i16()? {
-        0 => fields.count(),
+        0 => (0..fields.count()?).map(|_| Ok((fields.i16()?, fields.i16()?, fields.i16()?))).collect(),
         code => Err(io::Error::other(format!("ApiVersions was answered with error code {code}"))),
     }
 }
 
 /// Asks for Metadata v1 without topics and returns the ids of the brokers that are in service.
-pub(crate) fn brokers(port: u16) -> io::Result<Vec<i32>> {
-    let no_topics = 0_i32.to_be_bytes();
-    let answer = call(port, METADATA, 1, &no_topics)?;
+pub(crate) fn brokers(address: &str) -> io::Result<Vec<i32>> {
+    let body = 0_i32.to_be_bytes().to_vec();
+    let answer = call(address, &Call { api: METADATA, version: 1, flexible: false, body })?;
     let mut fields = Fields(&answer);
     let mut ids = Vec::new();
     for _ in 0..fields.count()? {
@@ -33,20 +39,30 @@ pub(crate) fn brokers(port: u16) -> io::Result<Vec<i32>> {
     Ok(ids)
 }
 
-/// One call over its own connection: the body of the answer, behind the correlation id.
-fn call(port: u16, api: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>> {
+/// One request, as it goes over the wire behind its header.
+pub(crate) struct Call {
+    pub(crate) api: i16,
+    pub(crate) version: i16,
+    /// Whether the header of this version has tags.
+    pub(crate) flexible: bool,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Makes one call over its own connection; the answer behind the correlation id: the header's tags, if it has any, and
+/// the body.
+pub(crate) fn call(address: &str, call: &Call) -> io::Result<Vec<u8>> {
     const CORRELATION: i32 = 42;
     const NO_CLIENT_ID: i16 = -1;
     let mut request = Vec::new();
-    request.extend(api.to_be_bytes());
-    request.extend(version.to_be_bytes());
+    request.extend(call.api.to_be_bytes());
+    request.extend(call.version.to_be_bytes());
     request.extend(CORRELATION.to_be_bytes());
     request.extend(NO_CLIENT_ID.to_be_bytes());
-    request.extend(body);
+    request.extend(call.flexible.then_some(0));
+    request.extend(&call.body);
     let length = u32::try_from(request.len()).map_err(io::Error::other)?;
 
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    let mut stream = connect(address)?;
     stream.write_all(&[&length.to_be_bytes(), request.as_slice()].concat())?;
 
     let mut length = [0; 4];
@@ -64,8 +80,23 @@ fn call(port: u16, api: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Connects to the first address that answers; what is silent for longer than an election takes is given up.
+fn connect(address: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(READ_TIMEOUT))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 /// The fields of an answer, from the front.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
     fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
@@ -74,11 +105,19 @@ impl<'a> Fields<'a> {
         Ok(*front)
     }
 
-    fn i16(&mut self) -> io::Result<i16> {
+    pub(crate) fn u8(&mut self) -> io::Result<u8> {
+        self.take().map(u8::from_be_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> io::Result<i64> {
+        self.take().map(i64::from_be_bytes)
+    }
+
+    pub(crate) fn i16(&mut self) -> io::Result<i16> {
         self.take().map(i16::from_be_bytes)
     }
 
-    fn i32(&mut self) -> io::Result<i32> {
+    pub(crate) fn i32(&mut self) -> io::Result<i32> {
         self.take().map(i32::from_be_bytes)
     }
 
@@ -87,7 +126,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The bytes of a string; a null one is empty.
-    fn string(&mut self) -> io::Result<&'a [u8]> {
+    pub(crate) fn string(&mut self) -> io::Result<&'a [u8]> {
         let length = usize::try_from(self.i16()?).unwrap_or(0);
         let (front, rest) = self.0.split_at_checked(length).ok_or(io::ErrorKind::UnexpectedEof)?;
         self.0 = rest;

@@ -2,7 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A version of Apache Kafka that the tests run against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(&'static str);
 
 impl Version {

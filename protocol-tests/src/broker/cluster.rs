@@ -1,5 +1,6 @@
 //! The cluster: its nodes, how they start, and what a test may do to them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use super::error::BrokerError;
 use super::jars;
+use super::listener::{Certificates, Listener, scram_users};
 use super::ports::{self, Port};
 use super::probe;
 use super::process::{Process, java};
-use super::properties::NodeProperties;
+use super::properties::{NodePorts, NodeProperties};
 use super::version::Version;
 
 /// Four seconds on an idle machine; the rest is for one that compiles at the same time.
@@ -28,6 +30,7 @@ const CLUSTER_ID: &str = "bWlsZW5hLXRlc3RzLWthZg";
 pub struct Builder {
     version: Version,
     nodes: usize,
+    listeners: BTreeSet<Listener>,
     properties: Vec<(String, String)>,
     node_properties: Vec<(i32, String, String)>,
 }
@@ -36,6 +39,12 @@ impl Builder {
     /// How many nodes, each of them broker and controller. The default is 1; 3 is the least that survives a loss.
     pub fn nodes(mut self, nodes: usize) -> Self {
         self.nodes = nodes;
+        self
+    }
+
+    /// Adds listeners to the one in plaintext. Those with TLS need openssl, which makes their certificates.
+    pub fn listeners(mut self, listeners: impl IntoIterator<Item = Listener>) -> Self {
+        self.listeners.extend(listeners);
         self
     }
 
@@ -58,29 +67,60 @@ impl Builder {
     /// not come up.
     pub fn start(self) -> Result<RealCluster, BrokerError> {
         let jars = jars::resolve(self.version)?;
-        let ports = ports::reserve(2 * self.nodes)?;
-        let pairs: Vec<(u16, u16)> =
-            ports.chunks_exact(2).map(|pair| (pair[0].number, pair[1].number)).collect();
+        let per_node = 1 + self.listeners.len();
+        let reserved = ports::reserve(per_node * self.nodes)?;
+        let ports: Vec<NodePorts> = reserved.chunks_exact(per_node).map(|ports| self.ports(ports)).collect();
         let directory = run_directory();
-        let nodes = pairs.iter().zip(1..).map(|(&(port, _), id)| {
+        let has_tls = self.listeners.iter().any(|listener| listener.has_tls());
+        let certificates =
+            has_tls.then(|| Certificates::make(&directory.join("certificates"))).transpose()?;
+        let has_sasl = self.listeners.iter().any(|listener| listener.has_sasl());
+        let users = if has_sasl { scram_users() } else { Vec::new() };
+        let nodes = ports.iter().zip(1..).map(|(own, id)| {
             let directory = directory.join(format!("node-{id}"));
             let (data, config) = (directory.join("data"), directory.join("server.properties"));
             fs::create_dir_all(&data).map_err(BrokerError::io(format!("create {}", data.display())))?;
-            let own = self.node_properties.iter().filter(|(node, ..)| *node == id);
-            let own = own.map(|(_, key, value)| (key.clone(), value.clone()));
-            let extra: Vec<_> = self.properties.iter().cloned().chain(own).collect();
-            let properties =
-                NodeProperties { version: self.version, node: id, ports: &pairs, data: &data, extra: &extra };
+            let properties = NodeProperties {
+                version: self.version,
+                node: id,
+                ports: &ports,
+                certificates: certificates.as_ref(),
+                data: &data,
+                extra: &self.properties_of(id),
+            };
             fs::write(&config, properties.text())
                 .map_err(BrokerError::io(format!("write {}", config.display())))?;
-            Ok(Mutex::new(Node { id, port, directory, jars: jars.clone(), process: None }))
+            let (ports, jars, users) = (own.clients.clone(), jars.clone(), users.clone());
+            Ok(Mutex::new(Node { id, ports, directory, jars, users, process: None }))
         });
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
         let failed = AtomicBool::new(true);
-        let cluster = RealCluster { version: self.version, directory, nodes, failed, _ports: ports };
+        let cluster = RealCluster {
+            version: self.version,
+            directory,
+            jars,
+            certificates,
+            nodes,
+            failed,
+            _ports: reserved,
+        };
         cluster.start_all()?;
         cluster.failed.store(false, Ordering::Relaxed);
         Ok(cluster)
+    }
+
+    /// Which of a node's ports is for whom.
+    fn ports(&self, ports: &[Port]) -> NodePorts {
+        let mut numbers = ports.iter().map(|port| port.number);
+        let controller = numbers.next().unwrap_or_default();
+        NodePorts { controller, clients: self.listeners.iter().copied().zip(numbers).collect() }
+    }
+
+    /// What is set for a node: its own properties come last, and win.
+    fn properties_of(&self, node: i32) -> Vec<(String, String)> {
+        let own = self.node_properties.iter().filter(|(of, ..)| *of == node);
+        let own = own.map(|(_, key, value)| (key.clone(), value.clone()));
+        self.properties.iter().cloned().chain(own).collect()
     }
 }
 
@@ -90,6 +130,8 @@ impl Builder {
 pub struct RealCluster {
     version: Version,
     directory: PathBuf,
+    jars: PathBuf,
+    certificates: Option<Certificates>,
     nodes: Vec<Mutex<Node>>,
     failed: AtomicBool,
     /// Kept while a node is down, so that it finds its port again.
@@ -107,7 +149,13 @@ impl RealCluster {
 
     /// A cluster to be described further.
     pub fn builder(version: Version) -> Builder {
-        Builder { version, nodes: 1, properties: Vec::new(), node_properties: Vec::new() }
+        Builder {
+            version,
+            nodes: 1,
+            listeners: BTreeSet::from([Listener::Plaintext]),
+            properties: Vec::new(),
+            node_properties: Vec::new(),
+        }
     }
 
     /// Which Kafka it is.
@@ -119,8 +167,26 @@ impl RealCluster {
     /// The addresses of all nodes, as `bootstrap.servers` takes them.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        let addresses: Vec<String> = self.nodes.iter().map(|node| locked(node).address()).collect();
-        addresses.join(",")
+        self.bootstrap_of(Listener::Plaintext).unwrap_or_default()
+    }
+
+    /// The addresses of all nodes at a listener; none if they do not have it.
+    #[must_use]
+    pub fn bootstrap_of(&self, listener: Listener) -> Option<String> {
+        let addresses = self.nodes.iter().map(|node| locked(node).address_of(listener));
+        addresses.collect::<Option<Vec<_>>>().map(|addresses| addresses.join(","))
+    }
+
+    /// The certificates, where a listener has TLS.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
+    /// Java with the classes of this Kafka, Java's client among them.
+    #[must_use]
+    pub fn java(&self) -> Command {
+        kafka(&self.jars)
     }
 
     /// The address of one node. Node ids begin at 1.
@@ -251,15 +317,21 @@ impl Drop for RealCluster {
 #[derive(Debug)]
 struct Node {
     id: i32,
-    port: u16,
+    ports: BTreeMap<Listener, u16>,
     directory: PathBuf,
     jars: PathBuf,
+    /// Arguments that make users when the storage is formatted.
+    users: Vec<String>,
     process: Option<Process>,
 }
 
 impl Node {
     fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address_of(Listener::Plaintext).unwrap_or_default()
+    }
+
+    fn address_of(&self, listener: Listener) -> Option<String> {
+        self.ports.get(&listener).map(|port| format!("127.0.0.1:{port}"))
     }
 
     fn data(&self) -> PathBuf {
@@ -270,18 +342,12 @@ impl Node {
         self.directory.join("broker.log")
     }
 
-    /// Java with Kafka's classes, made to start quickly rather than to run fast for days.
-    fn kafka(&self) -> Command {
-        let mut command = java();
-        command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
-        command.arg("-cp").arg(self.jars.join("*")).current_dir(&self.directory);
-        command
-    }
-
     /// Writes the cluster's id and the first metadata into the data directory.
     fn format(&self) -> Result<(), BrokerError> {
-        let mut command = self.kafka();
+        let mut command = kafka(&self.jars);
+        command.current_dir(&self.directory);
         command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", "server.properties"]);
+        command.args(&self.users);
         let log = self.directory.join("format.log");
         let mut process = Process::start(&mut command, &log, &self.data())?;
         let status = wait_for(|| process.exited());
@@ -299,7 +365,8 @@ impl Node {
     }
 
     fn start(&mut self) -> Result<(), BrokerError> {
-        let mut command = self.kafka();
+        let mut command = kafka(&self.jars);
+        command.current_dir(&self.directory);
         command.args(["kafka.Kafka", "server.properties"]);
         self.process = Some(Process::start(&mut command, &self.log(), &self.data())?);
         Ok(())
@@ -333,6 +400,14 @@ impl Node {
             directory: self.directory.clone(),
         }
     }
+}
+
+/// Java with Kafka's classes, made to start quickly rather than to run fast for days.
+fn kafka(jars: &Path) -> Command {
+    let mut command = java();
+    command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
+    command.arg("-cp").arg(jars.join("*"));
+    command
 }
 
 /// Polls until there is something, or gives up after [`START_TIMEOUT`].

@@ -3,17 +3,29 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::listener::{Certificates, Listener};
 use super::version::Version;
 
 /// What a node needs to know.
 pub(crate) struct NodeProperties<'a> {
     pub(crate) version: Version,
     pub(crate) node: i32,
-    /// The port for clients and the port for the controllers of each node, the first node's first.
-    pub(crate) ports: &'a [(u16, u16)],
+    /// The ports of each node, the first node's first.
+    pub(crate) ports: &'a [NodePorts],
+    /// For listeners with TLS.
+    pub(crate) certificates: Option<&'a Certificates>,
     pub(crate) data: &'a Path,
     /// What the test wants different.
     pub(crate) extra: &'a [(String, String)],
+}
+
+/// The ports of a node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodePorts {
+    /// For other controllers.
+    pub(crate) controller: u16,
+    /// For clients, by listener.
+    pub(crate) clients: BTreeMap<Listener, u16>,
 }
 
 impl NodeProperties<'_> {
@@ -22,24 +34,32 @@ impl NodeProperties<'_> {
         let mut all = self.identity();
         all.extend(self.replication());
         all.extend(self.economy());
+        all.extend(self.own_ports().clients.keys().flat_map(|listener| listener.properties()));
+        all.extend(self.certificates.into_iter().flat_map(Certificates::properties));
         all.extend(self.extra.iter().cloned());
         all.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
     }
 
+    fn own_ports(&self) -> &NodePorts {
+        &self.ports[usize::try_from(self.node - 1).unwrap_or_default()]
+    }
+
     fn identity(&self) -> BTreeMap<String, String> {
-        let index = usize::try_from(self.node - 1).unwrap_or_default();
-        let (port, controller) = self.ports[index];
-        let voters = self.ports.iter().zip(1..).map(|((_, port), node)| format!("{node}@127.0.0.1:{port}"));
-        let client = format!("PLAINTEXT://127.0.0.1:{port}");
+        let NodePorts { controller, clients } = self.own_ports();
+        let voters =
+            self.ports.iter().zip(1..).map(|(ports, node)| format!("{node}@127.0.0.1:{}", ports.controller));
+        let addresses = clients.iter().map(|(name, port)| format!("{}://127.0.0.1:{port}", name.as_str()));
+        let addresses = addresses.collect::<Vec<_>>().join(",");
+        let protocols = clients.keys().map(|name| format!("{0}:{0}", name.as_str())).collect::<Vec<_>>();
         owned([
             ("process.roles", "broker,controller".to_owned()),
             ("node.id", self.node.to_string()),
             ("controller.quorum.voters", voters.collect::<Vec<_>>().join(",")),
-            ("listeners", format!("{client},CONTROLLER://127.0.0.1:{controller}")),
-            ("advertised.listeners", client),
+            ("listeners", format!("{addresses},CONTROLLER://127.0.0.1:{controller}")),
+            ("advertised.listeners", addresses),
             ("controller.listener.names", "CONTROLLER".to_owned()),
             ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
-            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
+            ("listener.security.protocol.map", format!("{},CONTROLLER:PLAINTEXT", protocols.join(","))),
             // A properties file takes a backslash for an escape, and Java takes `/` everywhere.
             ("log.dirs", self.data.display().to_string().replace('\\', "/")),
         ])

@@ -1,8 +1,12 @@
 //! What the tests against brokers share. Not published.
 //!
 //! [`broker`] starts a real Apache Kafka from its jars, without Docker; [`proxy`] stands between clients and brokers and
-//! makes the network misbehave; [`verify`] drives verifiable clients and checks what they said.
+//! makes the network misbehave; [`verify`] drives verifiable clients and checks what they said. [`suite`] lists what a
+//! client must do, and [`target`] what it can be shown on: `tests/conformance.rs` runs the one on the other.
 
 pub mod broker;
 pub mod proxy;
+mod scenarios;
+pub mod suite;
+pub mod target;
 pub mod verify;

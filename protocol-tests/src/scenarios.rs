@@ -1,0 +1,13 @@
+//! What the scenarios do, one file per role. [`SCENARIOS`](crate::suite::SCENARIOS) lists them.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "these are tests: they fail by a panic"
+)]
+
+pub(crate) mod admin;
+pub(crate) mod consumer;
+pub(crate) mod groups;
+pub(crate) mod producer;
+pub(crate) mod versions;

@@ -89,9 +89,12 @@ impl Driver {
         let mut catalog = self.client.watch();
         self.core.catalog(self.client.now(), self.client.snapshot());
         let mut out = Outbox::default();
-        while !self.is_closed {
+        loop {
             self.core.tick(self.client.now(), &mut out);
             self.flush(&mut out);
+            if self.is_closed {
+                break;
+            }
             let deadline = self.core.deadline();
             tokio::select! {
                 () = self.wake.rung() => {

@@ -46,6 +46,20 @@ async fn a_group_goes_on_where_it_has_committed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn closing_waits_for_nothing_where_nothing_is_to_be_said() {
+    let (_cluster, client) = cluster(1, 1).await;
+    // A static member does not leave its group, and a reader is in none.
+    let member = client.consumer("g").topics(["t"]).group_instance_id("a").build().unwrap();
+    let reader = client.reader().topics(["t"]).build().unwrap();
+    settle(&[(&member, 1), (&reader, 1)]).await;
+    for consumer in [member, reader] {
+        let start = tokio::time::Instant::now();
+        consumer.close().await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO, "{consumer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_later_call_has_superseded_is_committed_on_close_and_by_the_clock() {
     let (_cluster, client) = cluster(1, 1).await;
     produce(&client, 0..10, 1).await;

@@ -14,11 +14,14 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use protocol_tests::suite::{SCENARIOS, Scenario, State};
 use protocol_tests::target::{Pool, Ran, Target};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 /// Scenarios wait more than they compute, so that more of them than cores are under way.
 const THREADS: usize = 6;
 
 fn main() -> ExitCode {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
     let targets = match Target::chosen() {

@@ -52,6 +52,35 @@ pub(crate) async fn s01_order_is_kept_while_leaders_move(stage: Stage) {
     assert_nothing_more(&stage, &topic, &[(0, 33_334), (1, 33_333), (2, 33_333)]).await;
 }
 
+/// 2: ordered, gapless and without duplicates, while every seventh answer is lost with its connection, after the broker
+/// has written what was asked.
+pub(crate) async fn s02_records_are_written_once_when_answers_are_lost(stage: Stage) {
+    const RECORDS: usize = 20_000;
+    const PARTITIONS: usize = 3;
+    let answers = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&answers);
+    let client = stage.watched(move |last, _| {
+        let is_lost = last == PRODUCE && count.fetch_add(1, Ordering::SeqCst) % 7 == 6;
+        if is_lost { Seen::Cut } else { Seen::Pass }
+    });
+    let client = client.await;
+    let topic = stage.topic(&client, 3).await;
+    let producer = client.producer().batch_size(2_000).compression(Compression::None).build().unwrap();
+    let mut deliveries = Vec::new();
+    for number in 0..RECORDS {
+        let value = number.to_string();
+        let partition = i32::try_from(number % PARTITIONS).unwrap();
+        deliveries.push(producer.enqueue(Record::new(&topic, &value).partition(partition)).await.unwrap());
+    }
+    for (number, delivery) in deliveries.into_iter().enumerate() {
+        let expected = i64::try_from(number / PARTITIONS).unwrap();
+        assert_eq!(delivery.await.unwrap().offset, Some(Offset(expected)), "record {number}");
+    }
+    producer.close().await.unwrap();
+    assert!(answers.load(Ordering::SeqCst) > 50, "{answers:?} answers are too few to lose some");
+    assert_nothing_more(&stage, &topic, &[(0, 6_667), (1, 6_667), (2, 6_666)]).await;
+}
+
 /// 3: what cannot be delivered while a broker is frozen fails; what is sent later is written, and nothing is taken for
 /// something else (the batch after the failed one has as many records).
 pub(crate) async fn s03_a_frozen_broker_costs_only_what_was_overdue(stage: Stage) {

@@ -37,8 +37,8 @@ pub(crate) async fn the_offered_versions_are_those_of_the_release(stage: Stage) 
     assert_eq!(range(JOIN_GROUP), Some(join), "JoinGroup");
     assert_eq!(range(API_VERSIONS), Some(versions), "ApiVersions");
     if matches!(stage.target(), Target::Kafka { .. }) {
-        // KIP-848 is a preview in 3.9 and complete in 4.0; share groups (KIP-932) came with 4.0.
+        // KIP-848 is a preview in 3.9 and complete in 4.0; share groups (KIP-932) are offered from 4.1 on.
         assert!(range(CONSUMER_GROUP_HEARTBEAT).is_some());
-        assert_eq!(range(SHARE_GROUP_HEARTBEAT).is_some(), version != Version::V3_9_1, "ShareGroupHeartbeat");
+        assert_eq!(range(SHARE_GROUP_HEARTBEAT).is_some(), version == Version::V4_4_0, "ShareGroupHeartbeat");
     }
 }

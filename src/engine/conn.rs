@@ -7,8 +7,9 @@
 //!       nothing waits           v                                  |
 //!       ................... Backoff <------------------------------+
 //! ```
-//! Calls that wait while an attempt to connect fails, fail with it: nothing of them was sent, so whoever made them
-//! can ask elsewhere. Calls that wait when an established connection is lost ride on the next attempt.
+//! Calls that wait while an attempt to connect fails, fail with it, and so do those that come before the next attempt is
+//! due: nothing of them was sent, so whoever made them can ask elsewhere. Calls that wait when an established
+//! connection is lost ride on the next attempt.
 
 mod effect;
 mod flight;
@@ -78,6 +79,8 @@ enum State {
     Idle,
     Backoff {
         until: Instant,
+        /// Why the last attempt came to nothing; `None` after a connection that was established.
+        refused: Option<Error>,
     },
     Dialing {
         since: Instant,
@@ -146,6 +149,13 @@ impl<R> Link<R> {
         if self.queue.is_full() {
             let detail = format!("{} calls wait for this connection already", Queue::<R>::LIMIT);
             let error = self.peer.io(std::io::ErrorKind::WouldBlock, detail);
+            return self.done(reply, Err(Failure { maybe_sent: false, error }));
+        }
+        if let State::Backoff { until, refused: Some(error) } = &self.state
+            && now.instant < *until
+        {
+            // To wait for the next attempt would hide a new leader from whoever asks, for as long as the backoff.
+            let error = error.clone();
             return self.done(reply, Err(Failure { maybe_sent: false, error }));
         }
         self.last_used = now;
@@ -260,7 +270,7 @@ impl<R> Link<R> {
                 let error = self.peer.connect_timeout(now.instant.saturating_duration_since(since));
                 self.fail_attempt(now, error);
             }
-            State::Backoff { until } if until <= now.instant => {
+            State::Backoff { until, .. } if until <= now.instant => {
                 self.state = State::Idle;
                 if !self.queue.is_empty() {
                     self.dial(now);
@@ -282,9 +292,9 @@ impl<R> Link<R> {
     /// When to [`tick`](Self::tick) at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let state = match self.state {
-            State::Backoff { until } | State::Dialing { until, .. } | State::Handshaking { until, .. } => {
-                Some(until)
-            }
+            State::Backoff { until, .. }
+            | State::Dialing { until, .. }
+            | State::Handshaking { until, .. } => Some(until),
             State::Idle | State::Ready => self.idle_until(),
             State::Shut => None,
         };
@@ -507,7 +517,7 @@ impl<R> Link<R> {
             self.failures = 0;
             self.state = State::Idle;
         } else {
-            self.back_off(now);
+            self.back_off(now, None);
         }
     }
 
@@ -518,13 +528,13 @@ impl<R> Link<R> {
         self.fail_queue(&error);
         self.effects.push(Effect::Close);
         self.failures = self.failures.saturating_add(1);
-        self.back_off(now);
+        self.back_off(now, Some(error));
     }
 
-    fn back_off(&mut self, now: Now) {
+    fn back_off(&mut self, now: Now, refused: Option<Error>) {
         let attempt = self.failures.saturating_sub(1);
         let wait = self.settings.reconnect.delay(attempt, &mut self.random);
-        self.state = State::Backoff { until: deadline_after(now, wait) };
+        self.state = State::Backoff { until: deadline_after(now, wait), refused };
     }
 
     /// Nothing that was on the connection will be answered.

@@ -9,14 +9,15 @@ use std::{
 };
 
 use milena::{
-    Batch, Client, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, OffsetAndMetadata,
-    RebalanceListener, TopicPartition,
+    Batch, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, OffsetAndMetadata, RebalanceListener,
+    TopicPartition,
 };
 use serde_json::{Value, json};
 
 use super::{
     Outcome,
     arguments::Arguments,
+    connect,
     lines::Lines,
     producer::name_of,
     properties::Properties,
@@ -114,13 +115,7 @@ fn check_protocol(given: &Arguments) -> Result<(), String> {
 
 pub(crate) async fn run(mut options: Options, lines: Lines, stop: Stop) -> Outcome {
     let config = std::mem::take(&mut options.client).apply(Config::new(options.bootstrap.clone()));
-    let connected = tokio::select! {
-        connected = Client::connect(config) => connected,
-        () = stop.requested() => {
-            lines.print("shutdown_complete", &json!({})).await;
-            return Outcome::Stopped;
-        }
-    };
+    let Some(connected) = connect(config, &stop).await else { return Outcome::Stopped };
     let owned = Arc::new(Owned::default());
     let built = connected.and_then(|client| {
         let builder = client.consumer(&options.group).topics([options.topic.as_str()]);
@@ -128,7 +123,7 @@ pub(crate) async fn run(mut options: Options, lines: Lines, stop: Stop) -> Outco
         let listener = Listener { owned: Arc::clone(&owned), lines: lines.clone() };
         Ok((builder.on_rebalance(listener).build()?, client))
     });
-    let outcome = match built {
+    match built {
         Ok((consumer, client)) => {
             lines.print("startup_complete", &json!({})).await;
             let mut run = Run { options, lines: lines.clone(), consumer, owned, consumed: 0 };
@@ -144,9 +139,7 @@ pub(crate) async fn run(mut options: Options, lines: Lines, stop: Stop) -> Outco
             lines.print("fatal", &json!({ "message": error.to_string() })).await;
             Outcome::Fatal
         }
-    };
-    lines.print("shutdown_complete", &json!({})).await;
-    outcome
+    }
 }
 
 /// The partitions that the consumer was told it has.

@@ -21,6 +21,8 @@ mod stop;
 use std::{env, process::ExitCode};
 
 use lines::Lines;
+use milena::{Client, Config};
+use serde_json::json;
 use stop::Stop;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
@@ -68,9 +70,21 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<Outcome, String> {
 fn drive<F: Future<Output = Outcome>>(program: impl FnOnce(Lines, Stop) -> F) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("start the runtime: {error}"))?;
     let (lines, writer) = Lines::start();
-    let outcome = runtime.block_on(async { Ok(program(lines, Stop::on_signals()?).await) });
+    let outcome = runtime.block_on(async move {
+        let outcome = program(lines.clone(), Stop::on_signals()?).await;
+        lines.print("shutdown_complete", &json!({})).await;
+        Ok(outcome)
+    });
     // Ends the tasks that could still print, and with them the lines.
     drop(runtime);
     writer.join();
     outcome
+}
+
+/// Connects, unless it is to stop before: then there is nothing to end.
+async fn connect(config: Config, stop: &Stop) -> Option<milena::Result<Client>> {
+    tokio::select! {
+        connected = Client::connect(config) => Some(connected),
+        () = stop.requested() => None,
+    }
 }

@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use milena::{Acks, Client, Config, Delivered, Error, Producer, ProducerBuilder, Record};
+use milena::{Acks, Config, Delivered, Error, Producer, ProducerBuilder, Record};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{
     Outcome,
     arguments::Arguments,
+    connect,
     lines::Lines,
     properties::Properties,
     settings::{self, Changes},
@@ -98,13 +99,7 @@ impl Options {
 
 pub(crate) async fn run(mut options: Options, lines: Lines, stop: Stop) -> Outcome {
     let config = std::mem::take(&mut options.client).apply(Config::new(options.bootstrap.clone()));
-    let connected = tokio::select! {
-        connected = Client::connect(config) => connected,
-        () = stop.requested() => {
-            lines.print("shutdown_complete", &json!({})).await;
-            return Outcome::Stopped;
-        }
-    };
+    let Some(connected) = connect(config, &stop).await else { return Outcome::Stopped };
     let built = connected.and_then(|client| {
         let mut builder = std::mem::take(&mut options.producer).apply(client.producer());
         builder = options.acks.into_iter().fold(builder, ProducerBuilder::acks);
@@ -113,7 +108,7 @@ pub(crate) async fn run(mut options: Options, lines: Lines, stop: Stop) -> Outco
         }
         Ok((builder.build()?, client))
     });
-    let outcome = match built {
+    match built {
         Ok((producer, client)) => {
             lines.print("startup_complete", &json!({})).await;
             let run = Run::new(options, lines.clone(), stop);
@@ -125,9 +120,7 @@ pub(crate) async fn run(mut options: Options, lines: Lines, stop: Stop) -> Outco
             lines.print("fatal", &json!({ "message": error.to_string() })).await;
             Outcome::Fatal
         }
-    };
-    lines.print("shutdown_complete", &json!({})).await;
-    outcome
+    }
 }
 
 /// One run, shared with the tasks that wait for deliveries.

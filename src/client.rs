@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Sends a call on its way, and its outcome to `reply`. Never blocks. A call to a broker whose address is not
-    /// known waits for the next view of the cluster, until its deadline.
+    /// known waits for the next view of the cluster, until its deadline, and fails unsent if that lacks the broker too.
     pub(crate) fn submit(&self, call: Call, reply: ReplyTo) {
         self.shared().submit(call, reply);
     }

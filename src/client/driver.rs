@@ -27,11 +27,12 @@ pub(super) struct Driver {
     homeless: Vec<Homeless>,
 }
 
-/// A call to a broker whose address is not known, and since when it waits.
+/// A call to a broker whose address is not known, since when it waits, and the view that lacks the broker.
 struct Homeless {
     call: Call,
     reply: ReplyTo,
     since: Instant,
+    generation: u64,
 }
 
 /// Calls that wait for a broker's address. More are refused.
@@ -80,16 +81,17 @@ impl Driver {
         if said.refresh || !said.homeless.is_empty() {
             self.catalog.refresh(now);
         }
+        for (token, outcome) in self.mailbox.take() {
+            self.catalog.answer(now, token, outcome, &mut self.outbox);
+        }
+        let generation = self.catalog.snapshot().generation;
         for (call, reply) in said.homeless {
-            let homeless = Homeless { call, reply, since: now.instant };
+            let homeless = Homeless { call, reply, since: now.instant, generation };
             if self.homeless.len() < HOMELESS {
                 self.homeless.push(homeless);
             } else {
                 homeless.refuse(now);
             }
-        }
-        for (token, outcome) in self.mailbox.take() {
-            self.catalog.answer(now, token, outcome, &mut self.outbox);
         }
     }
 
@@ -107,7 +109,8 @@ impl Driver {
         }
     }
 
-    /// Sends the sheltered calls whose broker is known now, and ends those that have waited long enough.
+    /// Sends the sheltered calls whose broker is known now, and ends those that have waited long enough: a broker that
+    /// the next view lacks too may never come back, while whoever asks may find another one.
     fn house(&mut self, now: Now) {
         if self.homeless.is_empty() {
             return;
@@ -120,6 +123,8 @@ impl Driver {
             };
             if known {
                 self.shared.submit(homeless.call, homeless.reply);
+            } else if snapshot.generation > homeless.generation {
+                homeless.turn_away();
             } else if homeless.call.deadline <= now.instant {
                 homeless.refuse(now);
             } else {
@@ -138,13 +143,26 @@ impl Drop for Driver {
 }
 
 impl Homeless {
-    /// Nobody told where the broker is.
-    fn refuse(self, now: Now) {
-        let request = self.call.request.key();
-        let what = match self.call.target {
-            Target::Broker(node) => format!("{request} to broker {node}, whose address no broker told"),
-            Target::Any | Target::Controller => format!("{request} to any broker"),
+    /// A new view does not know the broker either.
+    fn turn_away(self) {
+        let error = ErrorKind::Io {
+            peer: self.whom(),
+            kind: std::io::ErrorKind::NotConnected,
+            detail: "it is not in the cluster, as far as the brokers know".to_owned(),
         };
+        self.reply.send(Err(Failure { maybe_sent: false, error: error.into() }));
+    }
+
+    fn whom(&self) -> String {
+        match self.call.target {
+            Target::Broker(node) => format!("broker {node}"),
+            Target::Any | Target::Controller => "any broker".to_owned(),
+        }
+    }
+
+    /// Nobody told in time where the broker is.
+    fn refuse(self, now: Now) {
+        let what = format!("{} to {}, whose address no broker told", self.call.request.key(), self.whom());
         let after = now.instant.saturating_duration_since(self.since);
         let error = ErrorKind::Timeout { what, after, setting: "request_timeout" }.into();
         self.reply.send(Err(Failure { maybe_sent: false, error }));

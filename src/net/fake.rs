@@ -93,11 +93,6 @@ impl Network {
         });
     }
 
-    pub(crate) fn close(&self, address: &str) {
-        let (host, port) = address.split_once(':').unwrap();
-        lock(&self.listeners).remove(&resolved(host, port.parse().unwrap()).unwrap());
-    }
-
     /// Connections that were accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)

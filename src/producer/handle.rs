@@ -217,6 +217,8 @@ impl Producer {
         if has_partition(&queues, record) {
             return Ok(queues);
         }
+        // It may have been added a moment ago: then the next try finds it.
+        self.shared.client.refresh();
         let partition = record.partition.unwrap_or(Partition(0));
         Err(ErrorKind::UnknownPartition { topic: name.clone(), partition, count }.into())
     }

@@ -5,7 +5,9 @@
 //! - Batches are sent again in their order, the oldest outstanding one first and alone.
 //! - A stamped batch that ends without being written leaves a hole in the sequence. The lane is then *broken*: it
 //!   drains nothing new, and once nothing stamped is outstanding it goes on under a bumped epoch, from 0.
-//! - A broker takes sequences without gaps, so what follows a batch that was certainly not written was not written
+//! - A broker that has never heard of a producer takes any first sequence: until a batch of an identity is acknowledged,
+//!   only one is in flight.
+//! - From then on it takes sequences without gaps, so what follows a batch that was certainly not written was not written
 //!   either: it loses its stamp and is stamped anew after the bump.
 
 use std::{
@@ -19,7 +21,14 @@ use super::{
     identity::{Identity, ProducerId},
     queue::{Backlog, PartitionQueue},
 };
-use crate::{engine::machine::Token, types::NodeId, wire::uuid::Uuid};
+use crate::{
+    engine::{
+        backoff::{Backoff, Random},
+        machine::{Now, Token, deadline_after},
+    },
+    types::NodeId,
+    wire::uuid::Uuid,
+};
 
 /// What the sender knows of one partition.
 #[derive(Debug)]
@@ -34,11 +43,14 @@ pub(crate) struct Lane {
     producer: Option<ProducerId>,
     next_sequence: i32,
     next_order: u64,
+    /// Whether the partition's leader knows this identity, because it acknowledged a batch of it. One that does not
+    /// takes whatever sequence comes first.
+    established: bool,
     broken: bool,
     /// The order of a stamped batch that was certainly not written.
     hole: Option<u64>,
     /// Failed attempts in a row, for the backoff.
-    pub(crate) attempt: u32,
+    attempt: u32,
     pub(crate) blocked_until: Option<Instant>,
     /// Whether the lane stands in a broker's line.
     pub(crate) queued: bool,
@@ -57,8 +69,10 @@ pub(crate) struct Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Nothing,
-    /// A batch that was sent before.
-    Again,
+    /// A batch that was sent before; without a stamp it needs a new one.
+    Again {
+        stamped: bool,
+    },
     /// A batch from the queue.
     Fresh(Backlog),
 }
@@ -74,6 +88,7 @@ impl Lane {
             producer: None,
             next_sequence: 0,
             next_order: 0,
+            established: false,
             broken: false,
             hole: None,
             attempt: 0,
@@ -89,10 +104,13 @@ impl Lane {
             let oldest_in_flight = self.in_flight.front().map(|sent| sent.batch.order);
             let is_oldest = oldest_in_flight.is_none_or(|order| first.order < order);
             // One without a stamp starts a new sequence, which must wait for all of the old one.
-            let fits = first.stamp.is_some() || !self.is_stamped();
-            return if is_oldest && fits { Next::Again } else { Next::Nothing };
+            let stamped = first.stamp.is_some();
+            let fits = stamped || !self.is_stamped();
+            return if is_oldest && fits { Next::Again { stamped } } else { Next::Nothing };
         }
-        if self.in_flight.len() >= max_in_flight || (self.broken && self.is_stamped()) {
+        // Where a second batch got through and the first did not, it would be taken, and the first refused for ever.
+        let limit = if self.established { max_in_flight } else { 1 };
+        if self.in_flight.len() >= limit || (self.broken && self.is_stamped()) {
             return Next::Nothing;
         }
         self.queue.backlog().map_or(Next::Nothing, Next::Fresh)
@@ -141,6 +159,7 @@ impl Lane {
         if self.producer != Some(current) {
             self.producer = Some(current);
             self.next_sequence = 0;
+            self.established = false;
         }
         true
     }
@@ -154,6 +173,26 @@ impl Lane {
     pub(crate) fn answered(&mut self, token: Token) -> Option<Sent> {
         let place = self.in_flight.iter().position(|sent| sent.token == token)?;
         self.in_flight.remove(place)
+    }
+
+    /// The leader has acknowledged a batch.
+    pub(crate) fn acknowledged(&mut self) {
+        self.attempt = 0;
+        self.established = true;
+    }
+
+    /// Waits before the next attempt. Batches that fail together, as all do in a connection that is lost, are one failure.
+    pub(crate) fn back_off(&mut self, now: Now, backoff: Backoff, random: &mut Random) {
+        if self.blocked_until.is_none_or(|until| until <= now.instant) {
+            self.blocked_until = Some(deadline_after(now, backoff.delay(self.attempt, random)));
+            self.attempt = self.attempt.saturating_add(1);
+        }
+    }
+
+    /// Counts a failure after which the next attempt may come at once, and tells whether one came before.
+    pub(crate) fn fails_again(&mut self) -> bool {
+        self.attempt = self.attempt.saturating_add(1);
+        self.attempt > 1
     }
 
     /// Puts a batch back, in its place among those that must be sent again.
@@ -233,9 +272,12 @@ impl Lane {
         in_flight.chain(self.retry.drain(..).map(|batch| (batch, false))).collect()
     }
 
-    /// Takes everything that waits to be sent again.
-    pub(crate) fn take_retries(&mut self) -> VecDeque<Batch> {
-        std::mem::take(&mut self.retry)
+    /// Takes what waits to be sent again under a new stamp.
+    pub(crate) fn take_unstamped(&mut self) -> VecDeque<Batch> {
+        let (stamped, unstamped) =
+            std::mem::take(&mut self.retry).into_iter().partition(|b| b.stamp.is_some());
+        self.retry = stamped;
+        unstamped
     }
 
     /// Asserts what must hold between two steps.

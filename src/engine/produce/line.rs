@@ -35,7 +35,7 @@ impl Line {
     pub(super) fn ready(&self, lane: &Lane, config: &SenderConfig, now: Now) -> Ready {
         let backlog = match lane.next(config.per_partition()) {
             Next::Nothing => return Ready::Not,
-            Next::Again => return Ready::Now,
+            Next::Again { .. } => return Ready::Now,
             Next::Fresh(backlog) => backlog,
         };
         let linger = match config.linger {

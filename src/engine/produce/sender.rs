@@ -9,30 +9,22 @@ use std::{
 
 use super::{
     accumulator::Accumulator,
-    answers::{Answers, leader_hint},
-    batch::{Batch, Completion, NOWHERE},
+    batch::{Batch, Completion},
     config::{Linger, SenderConfig},
     identity::Identity,
     lane::{Lane, Next},
     line::{Line, Ready},
-    queue::{BatchDone, LaneId, PartitionQueue},
-    verdict::{self, Verdict},
+    queue::{BatchDone, LaneId},
 };
 use crate::{
     engine::{
         backoff::Random,
         catalog::snapshot::{LeaderHint, Snapshot},
-        machine::{
-            Call, Failure, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier,
-        },
+        machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier},
     },
-    error::{Error, ErrorKind},
     types::{NodeId, Partition, TopicName},
     wire::{
-        messages::{
-            produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData},
-            produce_response::ProduceResponse,
-        },
+        messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData},
         uuid::Uuid,
     },
 };
@@ -100,12 +92,21 @@ impl Sender {
         self.snapshot = snapshot;
         for queues in self.accumulator.topics() {
             if let Some(topic) = self.snapshot.topic(&queues.topic) {
+                let queues = self.accumulator.prepare(&topic.name, topic.partition_count());
                 let with_leader = topic.partitions.iter().filter(|(_, partition)| partition.leader.is_some());
                 queues.set_available(with_leader.map(|(index, _)| Partition(*index)).collect());
             }
         }
-        for lane in self.lanes.values_mut() {
+        for (id, lane) in &mut self.lanes {
+            let before = lane.leader;
             locate(lane, &self.snapshot);
+            if lane.queued
+                && lane.leader != before
+                && let Some(line) = before.and_then(|broker| self.brokers.get_mut(&broker))
+            {
+                line.ready.retain(|other| other != id);
+                lane.queued = false;
+            }
         }
         self.schedule_all(now);
     }
@@ -160,15 +161,7 @@ impl Sender {
             Some(line) => line.ended(),
             None => BTreeSet::new(),
         };
-        match outcome {
-            Ok(answer) => match ProduceResponse::try_from(answer.response) {
-                Ok(response) => self.judge_all(now, token, &request, &response, out),
-                Err(_) => self.lost_all(now, token, &request, &unexpected(), true, out),
-            },
-            Err(Failure { maybe_sent, error }) => {
-                self.lost_all(now, token, &request, &error, maybe_sent, out);
-            }
-        }
+        self.judge_outcome(now, token, &request, outcome, out);
         for id in request.lanes.into_iter().chain(idle) {
             self.schedule(now, id);
         }
@@ -200,23 +193,6 @@ impl Sender {
             && topics.iter().flat_map(|topic| &topic.partitions).all(|queue| queue.backlog().is_none())
     }
 
-    /// Ends everything that is outstanding with `error`; what was sent may have been written.
-    pub(crate) fn abandon(&mut self, now: Now, error: &Error, out: &mut Outbox<Event>) {
-        self.accumulator.close();
-        for queue in self.accumulator.topics().iter().flat_map(|topic| &topic.partitions) {
-            fail_queue(queue, error, out);
-        }
-        for lane in self.lanes.values_mut() {
-            for (batch, in_flight) in lane.take_outstanding() {
-                let maybe_written = in_flight || batch.maybe_written;
-                let outcome = Err(undelivered(now, batch.created, maybe_written, Some(error.clone())));
-                out.events.push(Event::Completed(batch.complete(outcome)));
-            }
-        }
-        self.requests.clear();
-        self.brokers.clear();
-    }
-
     // ---- scheduling ------------------------------------------------------------------------------------------
 
     fn schedule_all(&mut self, now: Now) {
@@ -239,7 +215,7 @@ impl Sender {
             lane.blocked_until = None;
             let line = self.brokers.entry(leader).or_default();
             match line.ready(lane, &self.config, now) {
-                Ready::Now if !self.config.idempotent || self.identity.current().is_some() => {
+                Ready::Now if self.identity.current().is_some() || !needs_identity(lane, &self.config) => {
                     lane.queued = true;
                     line.ready.push_back(id);
                 }
@@ -270,9 +246,8 @@ impl Sender {
     }
 
     fn ask_for_identity(&mut self, now: Now, tokens: &mut Tokens, out: &mut Outbox<Event>) {
-        let wanted = self.config.idempotent
-            && self.identity.current().is_none()
-            && self.lanes.values().any(|lane| lane.next(self.config.per_partition()) != Next::Nothing);
+        let wanted = self.identity.current().is_none()
+            && self.lanes.values().any(|lane| needs_identity(lane, &self.config));
         if wanted {
             out.calls.extend(self.identity.ask(now, tokens));
         }
@@ -287,9 +262,13 @@ impl Sender {
         let mut size = 0;
         let mut topics: BTreeMap<TopicName, TopicProduceData> = BTreeMap::new();
         let mut lanes = Vec::new();
+        let mut without = Vec::new();
         while let Some(id) = self.next_ready(broker, size) {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            let Some(mut batch) = draw(lane, &mut self.identity, &self.config, out) else { continue };
+            let Some(mut batch) = draw(lane, &mut self.identity, &self.config, out) else {
+                without.push(id);
+                continue;
+            };
             let bytes = batch.send(now.instant);
             size += bytes.len();
             let topic = topics.entry(lane.queue.topic.clone()).or_insert_with(|| TopicProduceData {
@@ -305,11 +284,11 @@ impl Sender {
             lane.sent(token, batch);
             lanes.push(id);
         }
+        for id in without.iter().chain(&lanes) {
+            self.schedule(now, *id);
+        }
         if lanes.is_empty() {
             return false;
-        }
-        for id in &lanes {
-            self.schedule(now, *id);
         }
         out.calls.push(self.call(now, token, broker, topics.into_values().collect()));
         if let Some(line) = self.brokers.get_mut(&broker) {
@@ -329,14 +308,13 @@ impl Sender {
         let lane = self.lanes.get_mut(&id)?;
         let adds = match lane.next(self.config.per_partition()) {
             Next::Fresh(backlog) => backlog.bytes,
-            Next::Again | Next::Nothing => 0,
+            Next::Again { .. } | Next::Nothing => 0,
         };
         if size > 0 && size + adds > self.config.max_request_size {
             return None;
         }
         line.ready.pop_front();
         lane.queued = false;
-        // The leader may have moved since the lane lined up: then it lines up elsewhere.
         Some(id)
     }
 
@@ -359,163 +337,29 @@ impl Sender {
         }
     }
 
-    // ---- answers ---------------------------------------------------------------------------------------------
-
-    fn judge_all(
-        &mut self,
-        now: Now,
-        token: Token,
-        request: &InFlight,
-        response: &ProduceResponse,
-        out: &mut Outbox<Event>,
-    ) {
-        let answers = Answers::index(response);
-        for id in &request.lanes {
-            let Some(lane) = self.lanes.get(id) else { continue };
-            let verdict = match answers.get(lane) {
-                Some(answer) => {
-                    out.events.extend(leader_hint(lane, response, answer).map(Event::LeaderChanged));
-                    verdict::read(answer, &|| subject(lane))
-                }
-                None if self.config.acks == 0 => Verdict::Written(NOWHERE),
-                // An answer that misses a partition acknowledges nothing.
-                None => Verdict::Retry { error: unexpected(), maybe_written: true, refresh: true },
-            };
-            self.judge(now, token, *id, verdict, out);
-        }
-    }
-
-    /// No answer, or none that can be read.
-    fn lost_all(
-        &mut self,
-        now: Now,
-        token: Token,
-        request: &InFlight,
-        error: &Error,
-        maybe_sent: bool,
-        out: &mut Outbox<Event>,
-    ) {
-        for id in &request.lanes {
-            let error = error.clone();
-            // With acks = 0 nobody will ever know: sending again could write it twice.
-            let gone = maybe_sent && self.config.acks == 0;
-            let verdict = if gone || !(error.is_retriable() || maybe_sent) {
-                Verdict::Rejected { error, maybe_written: maybe_sent }
-            } else {
-                Verdict::Retry { error, maybe_written: maybe_sent, refresh: true }
-            };
-            self.judge(now, token, *id, verdict, out);
-        }
-    }
-
-    fn judge(&mut self, now: Now, token: Token, id: LaneId, verdict: Verdict, out: &mut Outbox<Event>) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let Some(sent) = lane.answered(token) else { return };
-        let mut batch = sent.batch;
-        let backoff = match verdict {
-            Verdict::Written(written) => {
-                lane.attempt = 0;
-                out.events.push(Event::Completed(batch.complete(Ok(written))));
-                return;
-            }
-            Verdict::Rejected { error, maybe_written } => {
-                end_unwritten(lane, &batch, maybe_written);
-                let maybe_written = maybe_written || batch.maybe_written;
-                let error =
-                    if maybe_written { undelivered(now, batch.created, true, Some(error)) } else { error };
-                out.events.push(Event::Completed(batch.complete(Err(error))));
-                return;
-            }
-            Verdict::Retry { error, maybe_written, refresh } => {
-                batch.maybe_written |= maybe_written;
-                batch.last_error = Some(error);
-                if refresh {
-                    out.events.push(Event::RefreshMetadata);
-                }
-                true
-            }
-            Verdict::Gap(error) => {
-                batch.last_error = Some(error);
-                // Behind one that is outstanding the gap is expected: this one had overtaken it.
-                if lane.is_oldest(batch.order) || lane.is_broken() {
-                    lane.leave_hole(batch.order);
-                }
-                false
-            }
-            Verdict::StaleIdentity(error) => {
-                batch.last_error = Some(error);
-                if let Some((producer, _)) = batch.stamp {
-                    self.identity.renounce(producer);
-                }
-                lane.leave_hole(batch.order);
-                false
-            }
-        };
-        if sent.overdue {
-            // Its records were told that it failed; it only ends here.
-            end_unwritten(lane, &batch, batch.maybe_written);
-            let outcome = Err(undelivered(now, batch.created, true, batch.last_error.clone()));
-            out.events.push(Event::Completed(batch.complete(outcome)));
-            return;
-        }
-        if backoff {
-            let delay = self.config.backoff.delay(lane.attempt, &mut self.random);
-            lane.attempt = lane.attempt.saturating_add(1);
-            lane.blocked_until = Some(deadline_after(now, delay));
-        }
-        tracing::debug!(partition = %subject(lane), error = ?batch.last_error, "batch will be sent again");
-        out.events.push(Event::Retried(Arc::clone(&batch.done)));
-        lane.send_again(batch);
-    }
-
-    // ---- delivery timeout ------------------------------------------------------------------------------------
-
-    fn expire(&mut self, now: Now, id: LaneId, out: &mut Outbox<Event>) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let Some(limit) = now.instant.checked_sub(self.config.delivery_timeout) else { return };
-        while let Some(backlog) = lane.queue.backlog()
-            && backlog.since <= limit
-        {
-            let Some(open) = lane.queue.take() else { break };
-            let cause = lane.outstanding().find_map(|batch| batch.last_error.clone());
-            let outcome = Err(undelivered(now, open.opened_at, false, cause));
-            out.events.push(Event::Completed(Completion::of_open(open, outcome)));
-        }
-        let partition = subject(lane);
-        let (ended, overdue) = lane.expire(limit);
-        for batch in overdue {
-            tracing::warn!(%partition, "delivery timeout with a batch in flight: it may have been written");
-            let outcome = Err(undelivered(now, batch.created, true, batch.last_error.clone()));
-            out.events.push(Event::Completed(batch.complete_early(outcome)));
-        }
-        for batch in ended {
-            let outcome = Err(undelivered(now, batch.created, batch.maybe_written, batch.last_error.clone()));
-            out.events.push(Event::Completed(batch.complete(outcome)));
-        }
-    }
-
-    /// Ends what waits for an identity that will not come.
-    fn fail_waiting(&mut self, error: &Error, out: &mut Outbox<Event>) {
-        for lane in self.lanes.values_mut() {
-            fail_queue(&lane.queue, error, out);
-            for batch in lane.take_retries() {
-                let outcome = Err(error.clone());
-                out.events.push(Event::Completed(batch.complete(outcome)));
-            }
-        }
-    }
-
     /// Asserts what must hold between two steps.
     pub(crate) fn check(&self) {
         for lane in self.lanes.values() {
             lane.check(self.config.per_partition());
         }
-        for line in self.brokers.values() {
+        for (broker, line) in &self.brokers {
             debug_assert!(line.in_flight <= self.config.max_in_flight, "too many requests in flight");
+            for lane in line.ready.iter().filter_map(|id| self.lanes.get(id)) {
+                debug_assert_eq!((lane.queued, lane.leader), (true, Some(*broker)), "in a wrong line");
+            }
         }
         let in_flight: usize = self.brokers.values().map(|line| line.in_flight).sum();
         debug_assert_eq!(in_flight, self.requests.len(), "requests and counts disagree");
     }
+}
+
+/// Whether a lane could send something, had the producer an id.
+fn needs_identity(lane: &Lane, config: &SenderConfig) -> bool {
+    config.idempotent
+        && match lane.next(config.per_partition()) {
+            Next::Nothing | Next::Again { stamped: true } => false,
+            Next::Again { stamped: false } | Next::Fresh(_) => true,
+        }
 }
 
 /// Takes the next batch of a lane, stamped.
@@ -527,7 +371,7 @@ fn draw(
 ) -> Option<Batch> {
     let mut batch = match lane.next(config.per_partition()) {
         Next::Nothing => return None,
-        Next::Again => lane.take_again()?,
+        Next::Again { .. } => lane.take_again()?,
         Next::Fresh(_) => {
             let open = lane.queue.take()?;
             match Batch::seal(open, config.compression, lane.take_order()) {
@@ -547,22 +391,6 @@ fn draw(
     Some(batch)
 }
 
-/// A batch has ended and was not acknowledged: its sequence will not come.
-fn end_unwritten(lane: &mut Lane, batch: &Batch, maybe_written: bool) {
-    match batch.stamp {
-        None => {}
-        Some(_) if maybe_written || batch.maybe_written => lane.break_off(),
-        Some(_) => lane.leave_hole(batch.order),
-    }
-}
-
-fn fail_queue(queue: &PartitionQueue, error: &Error, out: &mut Outbox<Event>) {
-    while let Some(open) = queue.take() {
-        let outcome = Err(error.clone());
-        out.events.push(Event::Completed(Completion::of_open(open, outcome)));
-    }
-}
-
 fn locate(lane: &mut Lane, snapshot: &Snapshot) {
     // A refresh that misses the topic for a moment takes nothing away.
     if let Some(topic) = snapshot.topic(&lane.queue.topic) {
@@ -575,15 +403,7 @@ fn subject(lane: &Lane) -> String {
     format!("{}-{}", lane.queue.topic, lane.queue.partition)
 }
 
-fn undelivered(now: Now, created: Instant, maybe_written: bool, cause: Option<Error>) -> Error {
-    let after = now.instant.saturating_duration_since(created);
-    ErrorKind::Undelivered { maybe_written, after, cause }.into()
-}
-
-fn unexpected() -> Error {
-    let detail = "the answer to Produce misses a partition, or is not one".to_owned();
-    ErrorKind::Malformed { peer: "a broker".to_owned(), detail }.into()
-}
+mod judge;
 
 #[cfg(test)]
 mod tests;

@@ -58,11 +58,13 @@ pub(crate) fn read(response: &PartitionProduceResponse, subject: &dyn Fn() -> St
     }
 }
 
-/// Codes after which the batch may be in the log of this or another replica.
+/// Codes after which the batch may be in the log of this or another replica. A leader that is deposed while it waits for
+/// its followers answers NOT_LEADER_OR_FOLLOWER to what it, and perhaps its successor, has appended.
 fn may_have_applied(code: Code) -> bool {
     matches!(
         code,
-        Code::REQUEST_TIMED_OUT
+        Code::NOT_LEADER_OR_FOLLOWER
+            | Code::REQUEST_TIMED_OUT
             | Code::NOT_ENOUGH_REPLICAS_AFTER_APPEND
             | Code::UNKNOWN_SERVER_ERROR
             | Code::KAFKA_STORAGE_ERROR
@@ -97,6 +99,8 @@ mod tests {
     #[test]
     fn a_stale_leader_is_retried_after_a_refresh() {
         let found = verdict(Code::NOT_LEADER_OR_FOLLOWER);
+        assert!(matches!(found, Verdict::Retry { maybe_written: true, refresh: true, .. }));
+        let found = verdict(Code::LEADER_NOT_AVAILABLE);
         assert!(matches!(found, Verdict::Retry { maybe_written: false, refresh: true, .. }));
     }
 

@@ -15,10 +15,10 @@ use crate::{
     engine::{
         backoff::Backoff,
         catalog::snapshot::{PartitionInfo, Snapshot, Topic},
-        machine::Answer,
-        produce::queue::Written,
+        machine::{Answer, Failure},
+        produce::{batch::NOWHERE, queue::Written},
     },
-    error::Code,
+    error::{Code, Error, ErrorKind},
     record::Record,
     wire::{
         batch::{BatchHeader, Batches},
@@ -26,7 +26,7 @@ use crate::{
         compress::{Codec, Compression},
         messages::{
             init_producer_id_response::InitProducerIdResponse,
-            produce_response::{PartitionProduceResponse, TopicProduceResponse},
+            produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse},
         },
     },
 };
@@ -72,16 +72,23 @@ impl Bench {
         bench
     }
 
-    /// One that has its producer id, 77, already.
+    /// One that has its producer id, 77, already, and had a record acknowledged in partition 0.
     fn ready(change: impl FnOnce(&mut SenderConfig)) -> Self {
-        let mut bench = Self::new(change);
+        let mut bench = Self::identified(change);
         bench.append(0, "first");
-        let call = bench.tick().pop().expect("a call for an id");
+        bench.advance(Duration::from_secs(1));
+        let call = bench.tick().pop().expect("a call with the record");
+        bench.answer(&call, &[(0, Code::NONE, 0)]);
+        bench.completed();
+        bench
+    }
+
+    /// One that has its producer id, 77, and has sent nothing.
+    fn identified(change: impl FnOnce(&mut SenderConfig)) -> Self {
+        let mut bench = Self::new(change);
+        let call = bench.sender.identity.ask(bench.now, &mut bench.tokens).expect("a call for an id");
         bench.give_identity(&call, 77);
         bench.advance(Duration::from_secs(1));
-        let calls = bench.tick();
-        bench.answer(&calls[0], &[(0, Code::NONE, 0)]);
-        bench.completed();
         bench
     }
 
@@ -513,4 +520,82 @@ fn abandoning_ends_everything_and_frees_the_budget() {
         outcomes.iter().map(|outcome| outcome.as_ref().unwrap_err().maybe_written()).collect();
     assert_eq!(maybe.iter().filter(|maybe| **maybe).count(), 1, "{outcomes:?}");
     assert_eq!((outcomes.len(), bench.accumulator.budget.used()), (3, 0));
+}
+
+#[test]
+fn a_second_batch_goes_only_to_a_leader_that_knows_the_producer() {
+    let mut bench = Bench::identified(|_| {});
+    let first = bench.send(0, "first");
+    bench.append(0, "second");
+    assert!(
+        bench.tick().is_empty(),
+        "a leader that never heard of the producer would take it without the first"
+    );
+    bench.lose(&first, true);
+    bench.advance(Duration::from_secs(2));
+    let again = bench.tick().remove(0);
+    assert_eq!(stamp(&again, 0), (0, 0));
+    bench.answer(&again, &[(0, Code::NONE, 0)]);
+    assert_eq!(stamp(&bench.tick()[0], 0), (0, 1));
+    assert_eq!(stamp(&bench.send(0, "third"), 0), (0, 2), "now it knows");
+}
+
+#[test]
+fn a_gap_that_comes_back_is_not_tried_again_at_once() {
+    let mut bench = Bench::ready(|_| {});
+    let call = bench.send(0, "a");
+    bench.answer(&call, &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
+    let again = bench.tick().remove(0);
+    bench.answer(&again, &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
+    assert!(bench.tick().is_empty(), "a broker that refuses everything is not asked in a loop");
+    bench.advance(Duration::from_secs(2));
+    assert_eq!(stamp(&bench.tick()[0], 0), (2, 0));
+}
+
+#[test]
+fn batches_that_are_lost_together_back_off_once() {
+    let mut bench = Bench::ready(|_| {});
+    let calls: Vec<Call> = (0..5).map(|n| bench.send(0, &format!("{n}"))).collect();
+    for call in &calls {
+        bench.lose(call, true);
+    }
+    bench.advance(Duration::from_millis(120));
+    assert_eq!(bench.tick().len(), 1, "100 ms, and the jitter");
+}
+
+#[test]
+fn a_refused_identity_leaves_what_may_have_been_written_to_its_own_stamp() {
+    let mut bench = Bench::ready(|_| {});
+    let lost = bench.send(0, "lost");
+    let stale = bench.send(2, "stale");
+    bench.lose(&lost, true);
+    bench.answer(&stale, &[(2, Code::INVALID_PRODUCER_EPOCH, -1)]);
+    let ask = bench.tick().remove(0);
+    let refused = Code::CLUSTER_AUTHORIZATION_FAILED.get();
+    bench.respond(ask.token, InitProducerIdResponse { error_code: refused, ..Default::default() }.into());
+    assert_eq!(bench.completed().len(), 1, "the one that needs a new stamp");
+    bench.advance(Duration::from_secs(2));
+    let calls = bench.tick();
+    let again = calls.iter().find(|call| matches!(call.request, Request::Produce(_))).expect("sent again");
+    assert_eq!(produce(again), produce(&lost), "the same bytes");
+}
+
+#[test]
+fn a_lane_in_line_for_a_deposed_leader_lines_up_for_the_new_one() {
+    let mut bench = Bench::ready(|config| config.max_in_flight = 1);
+    let first = bench.send(1, "holds the line");
+    bench.append(0, "in line");
+    assert!(bench.tick().is_empty());
+    bench.sender.catalog(bench.now, leaders(&[Some(2), Some(1), Some(2)]));
+    let call = bench.tick().remove(0);
+    assert_eq!((call.target, produce(&call).len()), (Target::Broker(NodeId(2)), 1));
+    bench.answer(&first, &[(1, Code::NONE, 0)]);
+}
+
+#[test]
+fn partitions_that_are_added_take_records() {
+    let mut bench = Bench::ready(|_| {});
+    bench.sender.catalog(bench.now, leaders(&[Some(1), Some(1), Some(2), Some(2)]));
+    assert_eq!(bench.accumulator.topic("t").unwrap().partitions.len(), 4);
+    assert_eq!(bench.send(3, "new").target, Target::Broker(NodeId(2)));
 }

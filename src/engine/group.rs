@@ -8,6 +8,7 @@
 //! ```
 //! It is eager: before a member joins again it has given up everything. Heartbeats go on while it does.
 
+mod requests;
 mod settings;
 
 use std::{
@@ -28,21 +29,12 @@ use crate::{
     types::{NodeId, TopicName, TopicPartition},
     wire::{
         calls::{Request, Response},
-        messages::{
-            HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
-            SyncGroupResponse, join_group_request::JoinGroupRequestProtocol,
-            leave_group_request::MemberIdentity, sync_group_request::SyncGroupRequestAssignment,
-        },
+        messages::{JoinGroupResponse, SyncGroupResponse, sync_group_request::SyncGroupRequestAssignment},
         str::Str,
     },
 };
 
 pub(crate) use settings::GroupSettings;
-
-/// The protocol type of consumers' groups.
-const CONSUMER: &str = "consumer";
-/// The name of the range assignor.
-const RANGE: &str = "range";
 
 /// What the group tells the rest of the consumer.
 #[derive(Clone, Debug)]
@@ -77,8 +69,11 @@ pub(crate) struct Group {
     /// As leader: the partition counts that the last plan was made with.
     planned: Option<BTreeMap<TopicName, Option<u32>>>,
     heartbeat: Heartbeat,
+    /// Whom the last call went to: if it fails, another coordinator that was found meanwhile is none the worse.
+    asked_of: Option<NodeId>,
     /// Why the member joins, for the broker's log (KIP-800).
     reason: &'static str,
+    /// Joins in a row that have led to no assignment.
     failures: u32,
     tokens: Tokens,
     random: Random,
@@ -95,6 +90,8 @@ enum State {
     Planning {
         members: Vec<Member>,
         until: Instant,
+        /// Whether the assignment stands, and the leader only has to know what it was made with (KIP-814).
+        skip: bool,
     },
     Syncing(Token),
     Stable,
@@ -102,8 +99,11 @@ enum State {
     Revoking {
         until: Instant,
     },
-    /// Leaves, whatever the answer is.
-    Leaving(Option<Token>),
+    /// Leaves, whatever the answer is; and joins again for this reason, if there is one.
+    Leaving {
+        token: Token,
+        again: Option<&'static str>,
+    },
     /// For ever.
     Dead,
 }
@@ -111,8 +111,9 @@ enum State {
 #[derive(Debug)]
 struct Heartbeat {
     due: Instant,
-    asked: Option<Token>,
-    /// When the coordinator last confirmed the membership.
+    /// The call under way, and when it was made.
+    asked: Option<(Token, Instant)>,
+    /// When the last heartbeat was sent that the coordinator has confirmed: its own count starts no earlier.
     confirmed: Instant,
 }
 
@@ -127,6 +128,7 @@ impl Group {
             owned: Vec::new(),
             planned: None,
             heartbeat: Heartbeat { due: now.instant, asked: None, confirmed: now.instant },
+            asked_of: None,
             reason: "the consumer starts",
             failures: 0,
             tokens,
@@ -159,9 +161,13 @@ impl Group {
 
     /// Becomes a member, if it is not one.
     pub(crate) fn join(&mut self, now: Now, reason: &'static str) {
-        if matches!(self.state, State::Out) {
-            self.reason = reason;
-            self.state = State::Due(now.instant);
+        match &mut self.state {
+            State::Out => {
+                self.reason = reason;
+                self.state = State::Due(now.instant);
+            }
+            State::Leaving { again, .. } => *again = Some(reason),
+            _ => {}
         }
     }
 
@@ -173,36 +179,39 @@ impl Group {
         }
     }
 
-    /// Leaves the group. A static member only stops: its partitions wait for it (KIP-345). What is owned must have
-    /// been given up before; it is lost otherwise. [`Event::Left`] tells when it is done.
+    /// Leaves the group. A static member only stops: its partitions wait for it (KIP-345), unless the group rebalances
+    /// and would wait for nothing else. What is owned must have been given up before; it is lost otherwise.
+    /// [`Event::Left`] tells when it is done.
     pub(crate) fn leave(&mut self, now: Now, reason: &'static str, out: &mut Outbox<Event>) {
-        let is_member =
-            !self.member_id.is_empty() && !matches!(self.state, State::Out | State::Dead | State::Leaving(_));
+        let stays = self.settings.instance_id.is_some() && matches!(self.state, State::Stable);
+        let is_member = !self.member_id.is_empty()
+            && !matches!(self.state, State::Out | State::Dead | State::Leaving { .. });
         self.lose(out);
-        let Some(coordinator) = self.coordinator.filter(|_| is_member && self.settings.instance_id.is_none())
-        else {
-            self.state = State::Out;
+        let Some(coordinator) = self.coordinator.filter(|_| is_member && !stays) else {
+            if !matches!(self.state, State::Dead) {
+                self.state = State::Out;
+            }
             out.events.push(Event::Left);
             return;
         };
-        let member = MemberIdentity {
-            member_id: std::mem::take(&mut self.member_id),
-            reason: Some(reason.into()),
-            ..MemberIdentity::default()
-        };
-        let request = LeaveGroupRequest {
-            group_id: self.settings.group.clone(),
-            members: vec![member],
-            ..LeaveGroupRequest::default()
-        };
-        let token = self.call(now, coordinator, request.into(), self.settings.request_timeout, out);
-        self.state = State::Leaving(Some(token));
+        let request = requests::leave(&self.settings, std::mem::take(&mut self.member_id), reason);
+        let token = self.tokens.next();
+        out.calls.push(Call {
+            token,
+            target: Target::Broker(coordinator),
+            // A join that waits at the broker would hold it up on their own connection.
+            purpose: Purpose::General,
+            request: request.into(),
+            deadline: deadline_after(now, self.settings.request_timeout),
+            max_version: None,
+        });
+        self.state = State::Leaving { token, again: None };
     }
 
     /// The view of the cluster has changed.
     pub(crate) fn catalog(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
         match std::mem::replace(&mut self.state, State::Out) {
-            State::Planning { members, until } => self.plan(now, members, until, snapshot, out),
+            State::Planning { members, until, skip } => self.plan(now, members, until, skip, snapshot, out),
             state => {
                 self.state = state;
                 let planned = self.planned.as_ref().filter(|_| matches!(self.state, State::Stable));
@@ -237,15 +246,14 @@ impl Group {
             State::Planning { until, .. } => Some(until),
             State::Stable => Some(beat),
             State::Revoking { until } => Some(until.min(beat)),
-            State::Out | State::Joining(_) | State::Syncing(_) | State::Leaving(_) | State::Dead => None,
+            State::Out | State::Joining(_) | State::Syncing(_) | State::Leaving { .. } | State::Dead => None,
         }
     }
 
     /// Takes what came of a call.
     pub(crate) fn answer(&mut self, now: Now, token: Token, outcome: Outcome, out: &mut Outbox<Event>) {
-        if self.heartbeat.asked == Some(token) {
-            self.heartbeat.asked = None;
-            return self.beaten(now, outcome, out);
+        if let Some((_, sent)) = self.heartbeat.asked.take_if(|(asked, _)| *asked == token) {
+            return self.beaten(now, sent, outcome, out);
         }
         match self.state {
             State::Joining(asked) if asked == token => match read::<JoinGroupResponse>(outcome) {
@@ -256,9 +264,12 @@ impl Group {
                 Ok(response) => self.synced(now, response, out),
                 Err(error) => self.unreachable(now, &error, out),
             },
-            State::Leaving(Some(asked)) if asked == token => {
+            State::Leaving { token: asked, again } if asked == token => {
                 self.state = State::Out;
                 out.events.push(Event::Left);
+                if let Some(reason) = again {
+                    self.join(now, reason);
+                }
             }
             _ => {}
         }
@@ -268,24 +279,12 @@ impl Group {
 
     fn send_join(&mut self, now: Now, out: &mut Outbox<Event>) {
         let Some(coordinator) = self.coordinator else { return };
-        let protocol = JoinGroupRequestProtocol {
-            name: RANGE.into(),
-            metadata: assign::subscription(&self.settings.topics),
-            ..JoinGroupRequestProtocol::default()
-        };
-        let request = JoinGroupRequest {
-            group_id: self.settings.group.clone(),
-            session_timeout_ms: millis(self.settings.session_timeout),
-            rebalance_timeout_ms: millis(self.settings.rebalance_timeout),
-            member_id: self.member_id.clone(),
-            group_instance_id: self.settings.instance_id.clone(),
-            protocol_type: CONSUMER.into(),
-            protocols: vec![protocol],
-            reason: Some(self.reason.into()),
-            ..JoinGroupRequest::default()
-        };
+        let request = requests::join(&self.settings, &self.member_id, self.reason);
         // The answer comes when all members have joined, or the rebalance timeout has passed.
         let patience = self.settings.rebalance_timeout.saturating_add(Duration::from_secs(5));
+        let patience = patience.max(self.settings.request_timeout);
+        // What a heartbeat of the last generation may still bring says nothing about the next.
+        self.heartbeat.asked = None;
         let token = self.call(now, coordinator, request.into(), patience, out);
         self.state = State::Joining(token);
     }
@@ -294,14 +293,13 @@ impl Group {
         let code = Code::new(response.error_code);
         match code {
             Code::NONE => {}
-            Code::MEMBER_ID_REQUIRED => {
+            Code::MEMBER_ID_REQUIRED if self.member_id.is_empty() && !response.member_id.is_empty() => {
                 self.member_id = response.member_id;
                 self.state = State::Due(now.instant);
                 return;
             }
             _ => return self.refused(now, code, "JoinGroup", out),
         }
-        self.failures = 0;
         self.generation = response.generation_id;
         self.member_id = response.member_id;
         let is_leader = response.leader == self.member_id;
@@ -309,7 +307,7 @@ impl Group {
             group = %self.settings.group, generation = self.generation, leader = is_leader, "joined the group"
         );
         self.planned = None;
-        if !is_leader || response.skip_assignment {
+        if !is_leader {
             return self.send_sync(now, Vec::new(), out);
         }
         let members = response.members.into_iter().map(|member| {
@@ -324,7 +322,7 @@ impl Group {
             .push(Event::Want(members.iter().flat_map(|member| member.topics.iter().cloned()).collect()));
         // The members wait for this one, and for no longer than their sessions.
         let until = deadline_after(now, self.settings.session_timeout / 3);
-        self.state = State::Planning { members, until };
+        self.state = State::Planning { members, until, skip: response.skip_assignment };
     }
 
     /// As leader: makes the plan if all topics are known, or it is time.
@@ -333,6 +331,7 @@ impl Group {
         now: Now,
         members: Vec<Member>,
         until: Instant,
+        skip: bool,
         snapshot: &Snapshot,
         out: &mut Outbox<Event>,
     ) {
@@ -341,8 +340,12 @@ impl Group {
         let known =
             |topic: &TopicName| snapshot.topic(topic).is_some() || snapshot.topic_error(topic).is_some();
         if until > now.instant && !counts.keys().all(known) {
-            self.state = State::Planning { members, until };
+            self.state = State::Planning { members, until, skip };
             return;
+        }
+        if skip {
+            self.planned = Some(counts);
+            return self.send_sync(now, Vec::new(), out);
         }
         for topic in counts.iter().filter(|(_, count)| count.is_none()).map(|(topic, _)| topic) {
             tracing::warn!(group = %self.settings.group, %topic, "nobody is assigned a topic that does not exist");
@@ -364,17 +367,9 @@ impl Group {
             self.state = State::Due(now.instant);
             return;
         };
-        let request = SyncGroupRequest {
-            group_id: self.settings.group.clone(),
-            generation_id: self.generation,
-            member_id: self.member_id.clone(),
-            group_instance_id: self.settings.instance_id.clone(),
-            protocol_type: Some(CONSUMER.into()),
-            protocol_name: Some(RANGE.into()),
-            assignments,
-            ..SyncGroupRequest::default()
-        };
-        let patience = self.settings.rebalance_timeout.saturating_add(Duration::from_secs(5));
+        let request = requests::sync(&self.settings, &self.member_id, self.generation, assignments);
+        // The answer comes when the leader has made its plan; a leader that does not is dead within its session.
+        let patience = self.settings.session_timeout.max(self.settings.request_timeout);
         let token = self.call(now, coordinator, request.into(), patience, out);
         self.state = State::Syncing(token);
     }
@@ -393,6 +388,7 @@ impl Group {
                     return self.again(now, "the assignment holds a topic that was not subscribed to");
                 }
                 tracing::info!(group = %self.settings.group, generation = self.generation, ?assigned, "assigned");
+                self.failures = 0;
                 self.owned.clone_from(&assigned);
                 self.state = State::Stable;
                 self.heartbeat.confirmed = now.instant;
@@ -424,18 +420,14 @@ impl Group {
         }
         self.heartbeat.due = deadline_after(now, self.settings.heartbeat_interval);
         let Some(coordinator) = self.coordinator else { return };
-        let request = HeartbeatRequest {
-            group_id: self.settings.group.clone(),
-            generation_id: self.generation,
-            member_id: self.member_id.clone(),
-            group_instance_id: self.settings.instance_id.clone(),
-            ..HeartbeatRequest::default()
-        };
-        let token = self.call(now, coordinator, request.into(), self.settings.request_timeout, out);
-        self.heartbeat.asked = Some(token);
+        let request = requests::heartbeat(&self.settings, &self.member_id, self.generation);
+        // A coordinator that hangs is to be noticed while there is time to find another.
+        let patience = self.settings.request_timeout.min(self.settings.session_timeout / 3);
+        let token = self.call(now, coordinator, request.into(), patience, out);
+        self.heartbeat.asked = Some((token, now.instant));
     }
 
-    fn beaten(&mut self, now: Now, outcome: Outcome, out: &mut Outbox<Event>) {
+    fn beaten(&mut self, now: Now, sent: Instant, outcome: Outcome, out: &mut Outbox<Event>) {
         if !matches!(self.state, State::Stable | State::Revoking { .. }) {
             return;
         }
@@ -448,9 +440,9 @@ impl Group {
             Err(_) => return self.forget_coordinator(out),
         };
         match code {
-            Code::NONE => self.heartbeat.confirmed = now.instant,
+            Code::NONE => self.heartbeat.confirmed = sent,
             Code::REBALANCE_IN_PROGRESS => {
-                self.heartbeat.confirmed = now.instant;
+                self.heartbeat.confirmed = sent;
                 if matches!(self.state, State::Stable) {
                     self.rebalance(now, "the group rebalances", out);
                 }
@@ -513,7 +505,7 @@ impl Group {
     }
 
     fn forget_coordinator(&mut self, out: &mut Outbox<Event>) {
-        if let Some(node) = self.coordinator.take() {
+        if let Some(node) = self.coordinator.take_if(|node| self.asked_of == Some(*node)) {
             out.events.push(Event::CoordinatorLost(node));
         }
     }
@@ -525,9 +517,13 @@ impl Group {
         }
     }
 
-    /// Joins again at once.
+    /// Joins again: at once, unless the last join has led to nothing either.
     fn again(&mut self, now: Now, reason: &'static str) {
         self.reason = reason;
+        if self.failures > 0 {
+            return self.back_off(now);
+        }
+        self.failures = 1;
         self.heartbeat.asked = None;
         self.state = State::Due(now.instant);
     }
@@ -555,6 +551,7 @@ impl Group {
         out: &mut Outbox<Event>,
     ) -> Token {
         let token = self.tokens.next();
+        self.asked_of = Some(coordinator);
         out.calls.push(Call {
             token,
             target: Target::Broker(coordinator),
@@ -591,10 +588,6 @@ fn read<T: TryFrom<Response>>(outcome: Outcome) -> Result<T, Error> {
         Ok(answer) => T::try_from(answer.response).map_err(|_| malformed()),
         Err(Failure { error, .. }) => Err(error),
     }
-}
-
-fn millis(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

@@ -270,3 +270,112 @@ fn a_refusal_is_told_and_tried_again_slowly() {
     bench.advance(2 * SECOND);
     assert!(bench.tick().is_some());
 }
+
+#[test]
+fn who_is_asked_to_join_while_leaving_joins_when_it_has_left() {
+    let mut bench = Bench::stable();
+    bench.group.leave(bench.now, "the user is away", &mut bench.out);
+    let call = bench.out.calls.pop().unwrap();
+    bench.group.join(bench.now, "the user is back");
+    assert!(bench.tick().is_none());
+    bench.lose(&call);
+    let call = bench.tick().unwrap();
+    assert!(matches!(&call.request, Request::JoinGroup(join) if join.member_id.is_empty()), "{call:?}");
+}
+
+#[test]
+fn joining_again_and_again_for_nothing_slows_down() {
+    let mut bench = Bench::new(None);
+    for round in 0..4 {
+        bench.join_as_leader(1);
+        let call = bench.out.calls.pop().unwrap();
+        bench.respond(&call, SyncGroupResponse { assignment: GARBAGE, ..Default::default() });
+        bench.out.events.clear();
+        let at = bench.group.deadline().unwrap();
+        assert_eq!(at > bench.now.instant, round > 0, "only the first comes at once");
+        bench.advance(2 * SECOND);
+    }
+}
+
+#[test]
+fn a_heartbeat_of_the_last_generation_says_nothing_about_the_next() {
+    let mut bench = Bench::stable();
+    bench.advance(3 * SECOND);
+    let old = bench.tick().unwrap();
+    bench.group.catalog(bench.now, &snapshot(6), &mut bench.out);
+    bench.group.revoked(bench.now);
+    bench.out.events.clear();
+    bench.join_as_leader(2);
+    bench.finish_sync();
+    bench.out.events.clear();
+    bench.advance(3 * SECOND);
+    let call = bench.tick().unwrap();
+    assert!(matches!(&call.request, Request::Heartbeat(beat) if beat.generation_id == 2), "{call:?}");
+    bench.lose(&old);
+    assert!(bench.out.events.is_empty() && !bench.group.needs_coordinator());
+}
+
+#[test]
+fn the_session_counts_from_when_a_heartbeat_was_sent() {
+    let mut bench = Bench::stable();
+    bench.advance(3 * SECOND);
+    let call = bench.tick().unwrap();
+    assert_eq!(call.deadline, bench.now.instant + 15 * SECOND, "a third of the session");
+    bench.advance(14 * SECOND);
+    bench.respond(&call, HeartbeatResponse::default());
+    assert!(bench.tick().is_some(), "the next is due");
+    bench.advance(31 * SECOND);
+    assert!(bench.tick().is_none());
+    assert!(matches!(bench.event(), Event::Lost(_)));
+}
+
+#[test]
+fn another_coordinator_is_none_the_worse_for_a_call_that_fails() {
+    let mut bench = Bench::stable();
+    bench.advance(3 * SECOND);
+    let call = bench.tick().unwrap();
+    bench.group.set_coordinator(Some(NodeId(2)));
+    bench.lose(&call);
+    assert!(bench.out.events.is_empty() && !bench.group.needs_coordinator());
+}
+
+#[test]
+fn a_leader_whose_assignment_stands_still_looks_after_the_topics() {
+    let mut bench = Bench::new(Some("i"));
+    let call = bench.tick().unwrap();
+    let member = JoinGroupResponseMember {
+        member_id: "me".into(),
+        metadata: assign::subscription(&["t".into()].into()),
+        ..Default::default()
+    };
+    let response = JoinGroupResponse {
+        generation_id: 1,
+        leader: "me".into(),
+        member_id: "me".into(),
+        skip_assignment: true,
+        members: vec![member],
+        ..Default::default()
+    };
+    bench.respond(&call, response);
+    bench.group.catalog(bench.now, &snapshot(4), &mut bench.out);
+    let call = bench.out.calls.pop().unwrap();
+    assert!(matches!(&call.request, Request::SyncGroup(sync) if sync.assignments.is_empty()), "{call:?}");
+    let assignment = assign::assignment(&[TopicPartition::new("t", 0)]);
+    bench.respond(&call, SyncGroupResponse { assignment, ..Default::default() });
+    bench.out.events.clear();
+    bench.group.catalog(bench.now, &snapshot(6), &mut bench.out);
+    assert!(matches!(bench.event(), Event::Revoke(_)));
+}
+
+#[test]
+fn a_static_member_that_ends_in_a_rebalance_does_not_keep_the_others_waiting() {
+    let mut bench = Bench::new(Some("i"));
+    bench.join_as_leader(1);
+    bench.finish_sync();
+    bench.heartbeat(Code::REBALANCE_IN_PROGRESS);
+    bench.group.leave(bench.now, "done", &mut bench.out);
+    let call = bench.out.calls.pop().unwrap();
+    let Request::LeaveGroup(leave) = &call.request else { panic!("{call:?}") };
+    assert_eq!(leave.members[0].group_instance_id.as_deref(), Some("i"));
+    assert_eq!(call.purpose, Purpose::General, "no join holds it up");
+}

@@ -76,6 +76,9 @@ pub(crate) struct Commits {
 
 /// No more wait at once; a driver's own commits coalesce long before.
 const LIMIT: usize = 1_000;
+/// How often a topic that the coordinator does not know is asked about: its view may be behind, but commits that wait
+/// for a topic which was deleted would hold all others up.
+const MISSING: u32 = 5;
 
 #[derive(Debug)]
 struct Job {
@@ -84,6 +87,8 @@ struct Job {
     until: Instant,
     since: Instant,
     last_error: Option<Error>,
+    /// How often the coordinator did not know a topic.
+    missing: u32,
 }
 
 #[derive(Debug)]
@@ -165,7 +170,7 @@ impl Commits {
 
     fn add(&mut self, now: Now, ticket: Ticket, work: Work, out: &mut Outbox<Event>) {
         let until = deadline_after(now, self.settings.patience);
-        let job = Job { ticket, work, until, since: now.instant, last_error: None };
+        let job = Job { ticket, work, until, since: now.instant, last_error: None, missing: 0 };
         if self.jobs.len() >= LIMIT {
             let (needed, limit) = (self.jobs.len() + 1, LIMIT);
             let error = ErrorKind::Full { needed, limit, setting: "commits that wait at once" }.into();
@@ -243,6 +248,10 @@ impl Commits {
                 self.failures = 0;
                 finish(job, result, out);
             }
+            Verdict::Retry { error, .. } if job.is_missing(&error) => {
+                self.failures = 0;
+                finish(job, Err(error), out);
+            }
             Verdict::Retry { error, elsewhere } => {
                 tracing::debug!(group = %self.settings.group, %error, "the coordinator is asked again");
                 job.last_error = Some(error);
@@ -278,6 +287,15 @@ impl Commits {
                 Err(_) => Verdict::Retry { error: malformed("OffsetFetch"), elsewhere: true },
             },
         }
+    }
+}
+
+impl Job {
+    /// Whether the coordinator has said often enough that it does not know a topic.
+    fn is_missing(&mut self, error: &Error) -> bool {
+        let unknown = [Code::UNKNOWN_TOPIC_OR_PARTITION, Code::UNKNOWN_TOPIC_ID].map(Some);
+        self.missing += u32::from(unknown.contains(&error.code()));
+        self.missing >= MISSING
     }
 }
 

@@ -171,3 +171,18 @@ fn offsets_that_a_transaction_holds_open_are_waited_for() {
     bench.now = bench.now.after(Duration::from_secs(1));
     assert!(bench.tick().is_some());
 }
+
+#[test]
+fn a_commit_for_a_topic_that_is_gone_does_not_hold_the_others_up_for_long() {
+    let mut bench = Bench::new();
+    bench.commit(1, 10);
+    bench.commit(2, 20);
+    for _ in 0..MISSING {
+        let call = bench.tick().unwrap();
+        assert_eq!(offset(&call), 10);
+        bench.answer_commit(call.token, Code::UNKNOWN_TOPIC_ID);
+        bench.now = bench.now.after(Duration::from_secs(2));
+    }
+    assert_eq!(bench.results(), [(1, Some(Code::UNKNOWN_TOPIC_ID))]);
+    assert_eq!(offset(&bench.tick().unwrap()), 20);
+}

@@ -80,9 +80,19 @@ pub(crate) struct Positions {
 struct Entry {
     claim: Claim,
     look_up: LookUp,
+    end: End,
     leader: Option<Leader>,
     failures: u32,
     state: State,
+}
+
+/// Where the log ends, if no record has the timestamp yet. The end is asked for first and the timestamp once more after
+/// it: a record that is written in between is not passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Unneeded,
+    Wanted,
+    Known(Offset, Option<i32>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +117,8 @@ impl Positions {
         leader: Option<Leader>,
     ) {
         let state = State::Due(now.instant);
-        self.entries.insert(partition, Entry { claim, look_up, leader, failures: 0, state });
+        let end = End::Unneeded;
+        self.entries.insert(partition, Entry { claim, look_up, end, leader, failures: 0, state });
     }
 
     pub(crate) fn forget(&mut self, partition: &TopicPartition) {
@@ -136,12 +147,29 @@ impl Positions {
                     }
                 }
             }
-            Ok(Err(_)) | Err(_) => out.events.push(Event::Refresh),
+            Ok(Err(_)) => out.events.push(Event::Refresh),
+            Err(failure) => {
+                out.events.push(Event::Refresh);
+                if !failure.error.is_retriable() {
+                    self.refused(token, &failure.error, out);
+                }
+            }
         }
         // What the broker did not speak of is asked again.
         let (settings, random) = (&self.settings, &mut self.random);
         for entry in self.entries.values_mut().filter(|entry| entry.state == State::Asked(token)) {
             entry.retry(now, settings, random);
+        }
+    }
+
+    /// A broker cannot be asked at all, for a reason that does not pass by itself.
+    fn refused(&mut self, token: Token, error: &Error, out: &mut Outbox<Event>) {
+        for (partition, entry) in &mut self.entries {
+            if entry.state == State::Asked(token) {
+                entry.failures = entry.failures.max(SLOW);
+                let (partition, claim, error) = (partition.clone(), entry.claim, error.clone());
+                out.events.push(Event::Refused { partition, claim, error });
+            }
         }
     }
 
@@ -159,17 +187,20 @@ impl Positions {
         }
         let code = Code::new(found.error_code);
         match code.disposition() {
-            Disposition::Done if found.offset >= 0 => {
-                let (claim, offset) = (entry.claim, Offset(found.offset));
-                let leader_epoch = epoch_from_wire(found.leader_epoch);
-                self.entries.remove(partition);
-                out.events.push(Event::Found { partition: partition.clone(), claim, offset, leader_epoch });
+            Disposition::Done => {
+                let is_found = found.offset >= 0;
+                let place = (Offset(found.offset), epoch_from_wire(found.leader_epoch));
+                match (entry.end, entry.look_up) {
+                    (End::Wanted, _) if is_found => entry.ask_again(now, End::Known(place.0, place.1)),
+                    (End::Known(offset, epoch), _) if !is_found => {
+                        self.found(partition, (offset, epoch), out);
+                    }
+                    (End::Unneeded, LookUp::Timestamp(_)) if !is_found => entry.ask_again(now, End::Wanted),
+                    _ if is_found => self.found(partition, place, out),
+                    _ => entry.retry(now, &self.settings, &mut self.random),
+                }
             }
-            Disposition::Done if matches!(entry.look_up, LookUp::Timestamp(_)) => {
-                entry.look_up = LookUp::Latest;
-                entry.state = State::Due(now.instant);
-            }
-            Disposition::Done | Disposition::Retry => entry.retry(now, &self.settings, &mut self.random),
+            Disposition::Retry => entry.retry(now, &self.settings, &mut self.random),
             Disposition::RefreshMetadata | Disposition::FindCoordinator => {
                 entry.retry(now, &self.settings, &mut self.random);
                 out.events.push(Event::Refresh);
@@ -180,6 +211,17 @@ impl Positions {
                 let error = Error::broker(code, "ListOffsets", subject(code, partition));
                 out.events.push(Event::Refused { partition: partition.clone(), claim: entry.claim, error });
             }
+        }
+    }
+
+    fn found(
+        &mut self,
+        partition: &TopicPartition,
+        (offset, leader_epoch): (Offset, Option<i32>),
+        out: &mut Outbox<Event>,
+    ) {
+        if let Some(Entry { claim, .. }) = self.entries.remove(partition) {
+            out.events.push(Event::Found { partition: partition.clone(), claim, offset, leader_epoch });
         }
     }
 
@@ -197,7 +239,7 @@ impl Positions {
             let asked = ListOffsetsPartition {
                 partition_index: partition.partition.0,
                 current_leader_epoch: leader.wire_epoch(),
-                timestamp: entry.look_up.wire(),
+                timestamp: if entry.end == End::Wanted { LATEST } else { entry.look_up.wire() },
                 ..ListOffsetsPartition::default()
             };
             match topics.last_mut().filter(|topic| *topic.name == *partition.topic) {
@@ -247,6 +289,11 @@ impl Positions {
 const SLOW: u32 = 16;
 
 impl Entry {
+    fn ask_again(&mut self, now: Now, end: End) {
+        self.end = end;
+        self.state = State::Due(now.instant);
+    }
+
     fn retry(&mut self, now: Now, settings: &Settings, random: &mut Random) {
         let wait = settings.retry.delay(self.failures, random);
         self.failures = self.failures.saturating_add(1);
@@ -261,7 +308,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        engine::{partition::Claims, script},
+        engine::{machine::Failure, partition::Claims, script},
         error::ErrorKind,
         wire::{calls::Request, messages::list_offsets_response::ListOffsetsTopicResponse},
     };
@@ -367,7 +414,41 @@ mod tests {
         bench.look_up(0, LookUp::Timestamp(5), 1);
         let token = bench.asked()[0].0;
         assert!(bench.answer(token, &[(0, 0, -1)]).is_empty());
-        assert_eq!(bench.asked()[0].2, [(0, LATEST)]);
+        let (token, _, asked) = bench.asked().remove(0);
+        assert_eq!(asked, [(0, LATEST)]);
+        assert!(bench.answer(token, &[(0, 0, 7)]).is_empty());
+        // A record may have been written since.
+        let (token, _, asked) = bench.asked().remove(0);
+        assert_eq!(asked, [(0, 5)]);
+        let events = bench.answer(token, &[(0, 0, -1)]);
+        assert!(matches!(events[..], [Event::Found { offset: Offset(7), .. }]), "{events:?}");
+    }
+
+    #[test]
+    fn a_record_that_is_written_during_the_look_up_is_not_passed_over() {
+        let mut bench = Bench::new();
+        bench.look_up(0, LookUp::Timestamp(5), 1);
+        for found in [-1, 8] {
+            let token = bench.asked()[0].0;
+            assert!(bench.answer(token, &[(0, 0, found)]).is_empty());
+        }
+        let token = bench.asked()[0].0;
+        let events = bench.answer(token, &[(0, 0, 7)]);
+        assert!(matches!(events[..], [Event::Found { offset: Offset(7), .. }]), "{events:?}");
+    }
+
+    #[test]
+    fn a_broker_that_cannot_be_asked_at_all_is_told_of() {
+        let mut bench = Bench::new();
+        bench.look_up(0, LookUp::Latest, 1);
+        let token = bench.asked()[0].0;
+        let error = ErrorKind::NotKafka { peer: "b:1".into(), looks_like: "HTTP" }.into();
+        let outcome = Err(Failure { maybe_sent: false, error });
+        bench.positions.answer(bench.now, token, outcome, &mut bench.out);
+        let events = mem::take(&mut bench.out.events);
+        assert!(matches!(events[..], [Event::Refresh, Event::Refused { .. }]), "{events:?}");
+        bench.now = bench.now.after(Duration::from_millis(500));
+        assert!(bench.asked().is_empty(), "slowly");
     }
 
     #[test]

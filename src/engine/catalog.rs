@@ -54,6 +54,8 @@ pub(crate) struct Catalog {
     snapshot: Arc<Snapshot>,
     /// When somebody last said that it wants each topic.
     wanted: HashMap<TopicName, Instant>,
+    /// When the last answer came, which is when whoever wants a topic says so again.
+    answered: Option<Instant>,
     asking: Option<Asking>,
     /// When to ask next.
     due: Option<Instant>,
@@ -109,6 +111,7 @@ impl Catalog {
             patience: config.request_timeout.min(config.connect_timeout),
             snapshot: Arc::default(),
             wanted: HashMap::new(),
+            answered: None,
             asking: None,
             due: Some(now.instant),
             not_before: now.instant,
@@ -142,8 +145,12 @@ impl Catalog {
 
     /// Takes over what an answer to Produce or Fetch said about a leader, if it is newer than what is known.
     pub(crate) fn leader_changed(&mut self, now: Now, hint: LeaderHint, out: &mut Outbox<Event>) {
-        let LeaderHint { partition, leader, leader_epoch, broker } = hint;
+        let LeaderHint { partition, topic_id, leader, leader_epoch, broker } = hint;
         let Some(topic) = self.snapshot.topic(&partition.topic) else { return };
+        // The epochs of a topic that is gone say nothing about one of the same name.
+        if !topic_id.is_zero() && topic.id.is_some_and(|id| id != topic_id) {
+            return;
+        }
         let Some(info) = topic.partitions.get(&partition.partition.0) else { return };
         if leader_epoch < 0 || info.leader_epoch.is_some_and(|known| leader_epoch <= known) {
             return;
@@ -182,7 +189,10 @@ impl Catalog {
         }
         let Some(node) = self.candidate(now) else { return };
         self.due = None;
-        self.wanted.retain(|_, said| now.instant < *said + INTEREST);
+        // However long nobody answers, interest does not end before those who have it could say so again.
+        let answered = self.answered;
+        let is_fresh = |said| answered.is_none_or(|at| said >= at);
+        self.wanted.retain(|_, said| now.instant < *said + INTEREST || is_fresh(*said));
         let mut topics: Vec<_> = self.wanted.keys().cloned().collect();
         topics.sort_unstable();
         let request = MetadataRequest {
@@ -224,10 +234,12 @@ impl Catalog {
         }
         snapshot.topics.retain(|name, _| self.wanted.contains_key(name));
         snapshot.names.retain(|_, name| self.wanted.contains_key(name));
+        snapshot.former.retain(|name, _| self.wanted.contains_key(name));
         if snapshot.generation == 1 || self.vain_rounds > 0 {
             let cluster = snapshot.cluster_id.as_deref();
             tracing::info!(cluster, brokers = snapshot.brokers.len(), "the cluster answers");
         }
+        self.answered = Some(now.instant);
         self.vain_rounds = 0;
         self.tried.clear();
         self.failed.remove(&asking.node);

@@ -251,7 +251,8 @@ impl Fetcher {
         let Some(cursor) = self.cursors.get_mut(&partition) else { return false };
         let Some(offset) = cursor.asked_by(token) else { return false };
         cursor.asked = None;
-        out.events.extend(leader_hint(&partition, &data, endpoints).map(Event::LeaderHint));
+        let hint = leader_hint(&partition, cursor.topic_id, &data, endpoints);
+        out.events.extend(hint.map(Event::LeaderHint));
         let code = Code::new(data.error_code);
         match reaction(code) {
             Reaction::Take => return self.take(now, token, partition, offset, data, out),
@@ -542,6 +543,7 @@ fn reaction(code: Code) -> Reaction {
 /// The leader that a broker names which is not the leader itself (KIP-951).
 fn leader_hint(
     partition: &TopicPartition,
+    topic_id: Uuid,
     data: &PartitionData,
     endpoints: &[NodeEndpoint],
 ) -> Option<LeaderHint> {
@@ -552,6 +554,7 @@ fn leader_hint(
     let endpoint = endpoints.iter().find(|endpoint| endpoint.node_id == named.leader_id);
     Some(LeaderHint {
         partition: partition.clone(),
+        topic_id,
         leader: NodeId(named.leader_id),
         leader_epoch: named.leader_epoch,
         broker: endpoint.and_then(|e| Broker::new(e.node_id, &e.host, e.port, e.rack.clone())),

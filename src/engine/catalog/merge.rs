@@ -9,9 +9,12 @@ use super::snapshot::{Broker, PartitionInfo, Snapshot, Topic};
 use crate::{
     error::{Code, Disposition},
     types::{NodeId, TopicName},
-    wire::messages::{
-        MetadataResponse,
-        metadata_response::{MetadataResponsePartition, MetadataResponseTopic},
+    wire::{
+        messages::{
+            MetadataResponse,
+            metadata_response::{MetadataResponsePartition, MetadataResponseTopic},
+        },
+        uuid::Uuid,
     },
 };
 
@@ -29,7 +32,7 @@ pub(crate) struct Merged {
 pub(crate) fn merge(old: &Snapshot, response: MetadataResponse, asked: &[TopicName]) -> Merged {
     let brokers = brokers(&response);
     let controller = Some(NodeId(response.controller_id)).filter(|id| brokers.contains_key(id));
-    let mut topics = old.topics.clone();
+    let (mut topics, mut former) = (old.topics.clone(), old.former.clone());
     let mut unsettled = Vec::new();
     let mut answers: HashMap<&str, &MetadataResponseTopic> = HashMap::new();
     for topic in &response.topics {
@@ -43,7 +46,18 @@ pub(crate) fn merge(old: &Snapshot, response: MetadataResponse, asked: &[TopicNa
             unsettled.push(name.clone());
             continue;
         };
-        let (topic, settled) = topic(name, answer, topics.get(name));
+        let known = topics.get(name);
+        // A broker that is behind tells of the topic that was deleted before this one was created.
+        let known_id = known.and_then(id);
+        let is_other = known_id.is_some_and(|id| id != answer.topic_id);
+        if is_other && old.former.get(name) == Some(&answer.topic_id) {
+            unsettled.push(name.clone());
+            continue;
+        }
+        let (topic, settled) = topic(name, answer, known);
+        if let Some(before) = known_id.filter(|before| id(&topic) != Some(*before)) {
+            former.insert(name.clone(), before);
+        }
         if !settled {
             unsettled.push(name.clone());
         }
@@ -53,7 +67,12 @@ pub(crate) fn merge(old: &Snapshot, response: MetadataResponse, asked: &[TopicNa
     let names = by_id.filter_map(|topic| Some((topic.id?, topic.name.clone()))).collect();
     let generation = old.generation.saturating_add(1);
     let cluster_id = response.cluster_id;
-    Merged { snapshot: Snapshot { generation, cluster_id, controller, brokers, topics, names }, unsettled }
+    let snapshot = Snapshot { generation, cluster_id, controller, brokers, topics, names, former };
+    Merged { snapshot, unsettled }
+}
+
+fn id(entry: &Entry) -> Option<Uuid> {
+    entry.as_ref().ok().and_then(|topic| topic.id)
 }
 
 /// The brokers that can be, each once: of two entries with the same id the first counts.
@@ -79,11 +98,13 @@ fn topic(name: &TopicName, answer: &MetadataResponseTopic, old: Option<&Entry>) 
     let known = old.and_then(|entry| entry.as_ref().ok());
     let code = Code::new(answer.error_code);
     if !code.is_none() {
-        // A topic without leaders right now still exists.
-        if let (Code::LEADER_NOT_AVAILABLE, Some(known)) = (code, known) {
-            return (Ok(Arc::clone(known)), false);
-        }
-        return (Err(code), code.disposition() == Disposition::Fail);
+        let is_gone = matches!(code, Code::UNKNOWN_TOPIC_OR_PARTITION | Code::UNKNOWN_TOPIC_ID);
+        let passes = code.disposition() != Disposition::Fail || code == Code::UNKNOWN_SERVER_ERROR;
+        // A topic without leaders right now, or whose broker is in trouble, still exists.
+        return match known {
+            Some(known) if passes && !is_gone => (Ok(Arc::clone(known)), false),
+            _ => (Err(code), !passes),
+        };
     }
     let id = Some(answer.topic_id).filter(|id| !id.is_zero());
     // With another id it is another topic, created anew under the same name: nothing of the old one counts.
@@ -128,7 +149,7 @@ mod tests {
     use super::*;
     use crate::{
         types::TopicPartition,
-        wire::{messages::metadata_response::MetadataResponseBroker, str::Str, uuid::Uuid},
+        wire::{messages::metadata_response::MetadataResponseBroker, str::Str},
     };
 
     fn broker(node_id: i32, host: &str, port: i32) -> MetadataResponseBroker {
@@ -177,6 +198,23 @@ mod tests {
         assert_eq!(leader(&recreated, 0), Some(2));
         let id = recreated.topic("t").unwrap().id.unwrap();
         assert_eq!(recreated.topic_name(id).map(|name| name.as_str()), Some("t"));
+    }
+
+    #[test]
+    fn a_topic_that_was_deleted_does_not_come_back() {
+        let first = merged(&Snapshot::default(), answer(1, vec![partition(0, 1, 5)])).snapshot;
+        let recreated = merged(&first, answer(2, vec![partition(0, 2, 0)])).snapshot;
+        let Merged { snapshot, unsettled } = merged(&recreated, answer(1, vec![partition(0, 1, 6)]));
+        assert_eq!((leader(&snapshot, 0), unsettled.len()), (Some(2), 1), "a broker that is behind");
+        assert_eq!(snapshot.topic("t").unwrap().id, recreated.topic("t").unwrap().id);
+
+        // Between the two it was missed. But who is only told by mistake that it is missing finds it again.
+        let missed = merged(&first, refused(Code::UNKNOWN_TOPIC_OR_PARTITION)).snapshot;
+        let found = merged(&missed, answer(1, vec![partition(0, 2, 6)])).snapshot;
+        assert_eq!(leader(&merged(&found, answer(1, vec![partition(0, 1, 7)])).snapshot, 0), Some(1));
+        let recreated = merged(&missed, answer(2, vec![partition(0, 2, 0)])).snapshot;
+        let stale = merged(&recreated, answer(1, vec![partition(0, 1, 6)])).snapshot;
+        assert_eq!(leader(&stale, 0), Some(2));
     }
 
     #[test]
@@ -232,6 +270,7 @@ mod tests {
         for (code, again) in [
             (Code::UNKNOWN_TOPIC_OR_PARTITION, true),
             (Code::LEADER_NOT_AVAILABLE, true),
+            (Code::UNKNOWN_SERVER_ERROR, true),
             (Code::INVALID_TOPIC_EXCEPTION, false),
             (Code::TOPIC_AUTHORIZATION_FAILED, false),
         ] {
@@ -239,7 +278,10 @@ mod tests {
             assert_eq!((snapshot.topic_error("t"), !unsettled.is_empty()), (Some(code), again));
         }
         let first = merged(&Snapshot::default(), answer(1, vec![partition(0, 1, 5)])).snapshot;
-        assert!(merged(&first, refused(Code::LEADER_NOT_AVAILABLE)).snapshot.topic("t").is_some());
+        for passing in [Code::LEADER_NOT_AVAILABLE, Code::UNKNOWN_SERVER_ERROR, Code::REQUEST_TIMED_OUT] {
+            let Merged { snapshot, unsettled } = merged(&first, refused(passing));
+            assert!(snapshot.topic("t").is_some() && unsettled.len() == 1, "{passing}");
+        }
         assert!(merged(&first, refused(Code::UNKNOWN_TOPIC_OR_PARTITION)).snapshot.topic("t").is_none());
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Snapshot {
     pub(super) brokers: BTreeMap<NodeId, Broker>,
     pub(super) topics: HashMap<TopicName, Result<Arc<Topic>, Code>>,
     pub(super) names: HashMap<Uuid, TopicName>,
+    /// The ids of topics that were deleted, and created anew under the same name.
+    pub(super) former: HashMap<TopicName, Uuid>,
 }
 
 /// Where a broker is.
@@ -47,6 +49,8 @@ impl Broker {
 #[derive(Clone, Debug)]
 pub(crate) struct LeaderHint {
     pub(crate) partition: TopicPartition,
+    /// The topic that the answer was about; [`Uuid::ZERO`] where that is not known.
+    pub(crate) topic_id: Uuid,
     pub(crate) leader: NodeId,
     pub(crate) leader_epoch: i32,
     /// Where the leader is, if the answer told.

@@ -20,6 +20,7 @@ use crate::{
             MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
         },
         str::Str,
+        uuid::Uuid,
     },
 };
 
@@ -337,6 +338,7 @@ fn a_hint_counts_only_if_it_is_newer() {
     let leader = |rig: &Rig| rig.catalog.snapshot().leader(&TopicPartition::new("t", 1)).unwrap();
     let hint = |leader: i32, leader_epoch, broker| LeaderHint {
         partition: partition.clone(),
+        topic_id: Uuid::ZERO,
         leader: NodeId(leader),
         leader_epoch,
         broker,
@@ -361,6 +363,51 @@ fn a_hint_counts_only_if_it_is_newer() {
     rig.brokers = vec![1, 2, 3, 9];
     rig.answer();
     assert_eq!(leader(&rig), (NodeId(9), Some(7)));
+}
+
+#[test]
+fn a_hint_about_a_topic_that_is_gone_says_nothing_about_its_successor() {
+    let mut rig = Rig::ready(&["a:1"]);
+    let info = |leader_epoch| PartitionInfo {
+        leader: Some(NodeId(1)),
+        leader_epoch: Some(leader_epoch),
+        replicas: vec![],
+        isr: vec![],
+        offline: vec![],
+    };
+    let (old, new) = (Uuid::from_bytes([1; 16]), Uuid::from_bytes([2; 16]));
+    let topic = Topic { name: "t".into(), id: Some(new), internal: false, partitions: [(0, info(0))].into() };
+    rig.catalog.snapshot = Arc::new(Snapshot::of_topics([topic]));
+    for (topic_id, leader_epoch) in [(old, 0), (new, 40)] {
+        let hint = LeaderHint {
+            partition: TopicPartition::new("t", 0),
+            topic_id,
+            leader: NodeId(1),
+            leader_epoch: 40,
+            broker: None,
+        };
+        rig.catalog.leader_changed(rig.now, hint, &mut rig.out);
+        let (_, epoch) = rig.catalog.snapshot().leader(&TopicPartition::new("t", 0)).unwrap();
+        assert_eq!(epoch, Some(leader_epoch));
+    }
+}
+
+#[test]
+fn interest_outlives_an_outage() {
+    let mut rig = Rig::ready(&["a:1"]);
+    rig.want("t");
+    rig.answer();
+    rig.want("t");
+    rig.refresh();
+    for _ in 0..200 {
+        if rig.asked().is_some() {
+            rig.fail();
+        }
+        rig.pass(ms(5000));
+    }
+    assert_eq!(rig.asked().unwrap().1, ["t"]);
+    rig.answer();
+    assert!(rig.catalog.snapshot().topic("t").is_some());
 }
 
 proptest! {

@@ -53,6 +53,7 @@ pub(super) fn leader_hint(
     let endpoint = response.node_endpoints.iter().find(|node| node.node_id == leader.leader_id);
     Some(LeaderHint {
         partition: TopicPartition::new(&lane.queue.topic, lane.queue.partition),
+        topic_id: lane.topic_id.unwrap_or(Uuid::ZERO),
         leader: NodeId(leader.leader_id),
         leader_epoch: leader.leader_epoch,
         broker: endpoint.and_then(|node| Broker::new(node.node_id, &node.host, node.port, node.rack.clone())),

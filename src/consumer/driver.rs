@@ -42,6 +42,8 @@ pub(super) struct Driver {
     /// Who waits for the end; there is one once the end was asked for.
     closing: Option<Vec<oneshot::Sender<Result<()>>>>,
     is_closed: bool,
+    /// Whether nobody is left who could command.
+    is_alone: bool,
     changes: mpsc::Sender<Told>,
     told: mpsc::Receiver<u64>,
     /// What the listener has not returned from.
@@ -78,6 +80,7 @@ impl Driver {
             look_ups: HashMap::new(),
             closing: None,
             is_closed: false,
+            is_alone: false,
             changes,
             told,
             untold: VecDeque::new(),
@@ -110,7 +113,7 @@ impl Driver {
                     let snapshot = Arc::clone(&catalog.borrow_and_update());
                     self.core.catalog(self.client.now(), snapshot);
                 }
-                command = self.commands.recv(), if self.closing.is_none() => self.command(command),
+                command = self.commands.recv(), if !self.is_alone => self.command(command),
                 told = self.told.recv(), if !self.untold.is_empty() => self.listener_done(told),
                 () = task::sleep_until(deadline) => {}
             }
@@ -129,9 +132,15 @@ impl Driver {
                 Ok(ticket) => drop(self.look_ups.insert(ticket, reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Some(Command::Close { reply }) => self.close(vec![reply]),
+            Some(Command::Close { reply }) if self.closing.is_none() => self.close(vec![reply]),
+            Some(Command::Close { reply }) => drop(reply.send(Err(closed()))),
             // The consumer was dropped.
-            None => self.close(Vec::new()),
+            None => {
+                self.is_alone = true;
+                if self.closing.is_none() {
+                    self.close(Vec::new());
+                }
+            }
         }
     }
 
@@ -143,9 +152,11 @@ impl Driver {
     /// The listener has returned; or it has panicked, and everything that waits for it goes on.
     fn listener_done(&mut self, told: Option<u64>) {
         let now = self.client.now();
-        let count = if told.is_some() { 1 } else { self.untold.len() };
-        for number in self.untold.drain(..count) {
+        while let Some(number) = self.untold.pop_front() {
             self.core.listener_done(now, number);
+            if told == Some(number) {
+                break;
+            }
         }
     }
 

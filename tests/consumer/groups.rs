@@ -15,7 +15,7 @@ use milena::{
 };
 use tokio::task::JoinSet;
 
-use crate::support::{cluster, error, number, produce, take, take_different, take_sorted, tp};
+use crate::support::{cluster, connect, error, number, produce, take, take_different, take_sorted, tp};
 
 #[tokio::test(start_paused = true)]
 async fn a_group_goes_on_where_it_has_committed() {
@@ -195,6 +195,55 @@ async fn a_listener_is_told_in_order_and_may_seek_and_commit() {
     assert!(committed.values().all(|committed| committed.offset == Offset(10)), "{committed:?}");
     first.close().await.unwrap();
     assert_eq!(diary.entries()[3..], ["revoking 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_may_commit_while_the_consumer_closes() {
+    let (_cluster, client) = cluster(1, 1).await;
+    produce(&client, 0..10, 1).await;
+    let builder = client.consumer("g").topics(["t"]).commit(Commit::Manual);
+    let member = builder.clone().on_rebalance(Diary { commit: true, ..Diary::default() }).build().unwrap();
+    take(&member, 5).await;
+    let start = tokio::time::Instant::now();
+    member.close().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(take(&builder.build().unwrap(), 1).await, [5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_thrown_out_while_it_closes_is_closed() {
+    let (cluster, client) = cluster(1, 1).await;
+    produce(&client, 0..10, 1).await;
+    let diary = Diary { pace: Duration::from_secs(25), ..Diary::default() };
+    let member = client.consumer("g").topics(["t"]).on_rebalance(diary).build().unwrap();
+    take(&member, 5).await;
+    let refused = Rule::new(Fault::Refuse(Code::UNKNOWN_MEMBER_ID)).on(Api::Heartbeat).times(1);
+    let refused = cluster.fault(refused).await.unwrap();
+    let start = tokio::time::Instant::now();
+    member.close().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(refused.hits(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_of_a_topic_that_is_gone_are_not_committed_to_its_successor() {
+    let (cluster, client) = cluster(1, 1).await;
+    produce(&client, 0..10, 1).await;
+    let builder = client.consumer("g").topics(["t"]);
+    let member = builder.commit(Commit::Every(Duration::from_secs(3600))).build().unwrap();
+    take(&member, 10).await;
+    cluster.delete_topic("t").await.unwrap();
+    cluster.create_topic("t", 1).await.unwrap();
+    produce(&connect(&cluster).await, 50..70, 1).await;
+    assert_eq!(error(&member).await.code(), Some(Code::INCONSISTENT_TOPIC_ID));
+    member.commit().await.unwrap();
+    let refused = member.commit_offsets([(tp(0), OffsetAndMetadata::new(10))].into()).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::INCONSISTENT_TOPIC_ID), "{refused}");
+    assert!(member.committed(&[tp(0)]).await.unwrap().is_empty());
+    member.seek(&[(tp(0), Position::Earliest)]).await.unwrap();
+    assert_eq!(take(&member, 2).await, [50, 51]);
+    member.commit().await.unwrap();
+    assert_eq!(member.committed(&[tp(0)]).await.unwrap()[&tp(0)].offset, Offset(2));
 }
 
 #[tokio::test(start_paused = true)]

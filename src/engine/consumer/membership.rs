@@ -28,7 +28,7 @@ use crate::{
         machine::{Call, Now, Outbox, Outcome, Token, Tokens, deadline_after, earlier},
         partition::Claim,
     },
-    error::{Error, ErrorKind, Result},
+    error::{Code, Error, ErrorKind, Result},
     types::{NodeId, Position, TopicName, TopicPartition},
     wire::uuid::Uuid,
 };
@@ -151,11 +151,15 @@ impl Membership {
         if offsets.is_none() {
             reading.hand().settle();
         }
-        let progress = reading.hand().progress();
+        let progress = reading.progress();
         let offsets = offsets
             .unwrap_or_else(|| progress.iter().map(|p| (p.partition.clone(), to_commit(p.done))).collect());
-        if let Some(partition) = offsets.keys().find(|partition| !reading.contains(partition)) {
+        let is_lost = self.group.identity().is_none();
+        if let Some(partition) = offsets.keys().find(|partition| is_lost || !reading.contains(partition)) {
             return Err(ErrorKind::NotAssigned { partition: partition.clone() }.into());
+        }
+        if let Some(partition) = offsets.keys().find(|partition| reading.is_of_former_topic(partition)) {
+            return Err(Error::broker(Code::INCONSISTENT_TOPIC_ID, "OffsetCommit", partition.to_string()));
         }
         let ticket = self.send_commit(now, snapshot, offsets.clone());
         self.coverage.expect_from_user(ticket, &offsets, progress);
@@ -290,7 +294,9 @@ impl Membership {
         let machines =
             earlier(self.coordinator.deadline(), earlier(self.group.deadline(), self.commits.deadline()));
         let look_at = self.attendance.deadline().filter(|_| self.closing.is_none());
-        let is_running = matches!(self.phase, Phase::Running) && self.auto.asked.is_none();
+        let is_running = matches!(self.phase, Phase::Running)
+            && self.auto.asked.is_none()
+            && self.group.identity().is_some();
         let auto = self.auto.due.filter(|_| is_running);
         let refused = self.refused.as_ref().map(|(at, _)| *at);
         let closing = self.closing.filter(|_| !self.is_closed());
@@ -331,7 +337,7 @@ impl Membership {
                     self.give_up(now, reading, snapshot, partitions, out);
                 }
             }
-            group::Event::Lost(partitions) => self.lost(reading, partitions, out),
+            group::Event::Lost(partitions) => self.lost(now, reading, partitions, out),
             group::Event::CoordinatorLost(node) => self.coordinator_lost(now, node),
             group::Event::Want(topics) => {
                 out.extend(topics.iter().cloned().map(Event::Want));
@@ -378,12 +384,18 @@ impl Membership {
         self.needs_committed(now, waiting.map(|(partition, claim)| (partition, claim, start_at)).collect());
     }
 
-    fn lost(&mut self, reading: &mut Reading, partitions: Vec<TopicPartition>, out: &mut Vec<Event>) {
+    fn lost(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        partitions: Vec<TopicPartition>,
+        out: &mut Vec<Event>,
+    ) {
         let lost: Vec<_> = partitions.into_iter().filter(|partition| reading.contains(partition)).collect();
         lost.iter().for_each(|partition| reading.remove(partition));
         // Whoever waits for the listener or a commit waits for nothing now.
         if !matches!(self.phase, Phase::Leaving | Phase::Closed) {
-            self.phase = Phase::Running;
+            self.given_up(now, reading, Vec::new());
         }
         self.auto.due = None;
         if !lost.is_empty() {
@@ -420,8 +432,8 @@ impl Membership {
         snapshot: &Snapshot,
         partitions: Vec<TopicPartition>,
     ) {
-        let auto = self.settings.auto_commit.is_some();
-        let spots = if auto { self.coverage.lacking(reading.hand().progress()) } else { Vec::new() };
+        let auto = self.settings.auto_commit.is_some() && self.group.identity().is_some();
+        let spots = if auto { self.coverage.lacking(reading.progress()) } else { Vec::new() };
         let offsets: Offsets =
             spots.into_iter().map(|(partition, spot)| (partition, to_commit(spot))).collect();
         let last = (!offsets.is_empty()).then(|| self.send_commit(now, snapshot, offsets));
@@ -510,11 +522,12 @@ impl Membership {
 
     fn commit_in_time(&mut self, now: Now, reading: &Reading, snapshot: &Snapshot) {
         let is_due = self.auto.due.is_some_and(|due| due <= now.instant) && self.auto.asked.is_none();
-        if !is_due || !matches!(self.phase, Phase::Running) {
+        // Without a generation what was owned is lost already, even if the news of it is still on its way.
+        if !is_due || !matches!(self.phase, Phase::Running) || self.group.identity().is_none() {
             return;
         }
         self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
-        let spots = self.coverage.lacking(reading.hand().progress());
+        let spots = self.coverage.lacking(reading.progress());
         if !spots.is_empty() {
             let offsets = spots.iter().map(|(partition, spot)| (partition.clone(), to_commit(*spot)));
             let ticket = self.send_commit(now, snapshot, offsets.collect());
@@ -575,3 +588,6 @@ impl Membership {
         self.group.check();
     }
 }
+
+#[cfg(test)]
+mod tests;

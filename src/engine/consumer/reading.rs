@@ -12,7 +12,7 @@ use crate::{
     engine::{
         catalog::snapshot::{LeaderHint, Snapshot},
         fetch::{self, Fetcher},
-        hand::{Hand, Request, Spot},
+        hand::{Hand, Progress, Request, Spot},
         machine::{Call, Now, Outbox, Outcome, Token, deadline_after, earlier},
         partition::{Claim, Claims, Leader},
         position::{self, LookUp, Positions},
@@ -41,6 +41,8 @@ pub(super) struct Reading {
     snapshot: Arc<Snapshot>,
     claims: Claims,
     partitions: BTreeMap<TopicPartition, Claim>,
+    /// The topics that the positions belong to: one of the same name that is created later has another id.
+    topic_ids: BTreeMap<TopicPartition, Uuid>,
     positions: Positions,
     fetcher: Fetcher,
     position_out: Outbox<position::Event>,
@@ -65,6 +67,7 @@ impl Reading {
             snapshot: Arc::default(),
             claims: Claims::default(),
             partitions: BTreeMap::new(),
+            topic_ids: BTreeMap::new(),
             positions,
             fetcher,
             position_out: Outbox::default(),
@@ -85,6 +88,20 @@ impl Reading {
 
     pub(super) fn contains(&self, partition: &TopicPartition) -> bool {
         self.partitions.contains_key(partition)
+    }
+
+    /// How far the user has got, as far as it may be committed: offsets of a topic that is gone mean nothing in another.
+    pub(super) fn progress(&self) -> Vec<Progress> {
+        let mut progress = self.hand.progress();
+        progress.retain(|progress| !self.is_of_former_topic(&progress.partition));
+        progress
+    }
+
+    /// Whether the topic was deleted and created again since the partition's position was taken.
+    pub(super) fn is_of_former_topic(&self, partition: &TopicPartition) -> bool {
+        let of_position = self.topic_ids.get(partition).copied().unwrap_or(Uuid::ZERO);
+        let current = self.snapshot.topic(&partition.topic).and_then(|topic| topic.id);
+        !of_position.is_zero() && current.is_some_and(|id| id != of_position)
     }
 
     /// The claim under which a partition is read now.
@@ -159,6 +176,8 @@ impl Reading {
     }
 
     fn start(&mut self, partition: &TopicPartition, claim: Claim, spot: Spot) {
+        let topic_id = leader(&self.snapshot, partition).map_or(Uuid::ZERO, |leader| leader.topic_id);
+        self.topic_ids.insert(partition.clone(), topic_id);
         self.hand.start(partition, claim, spot);
         self.fetcher.start(partition, claim, spot.offset);
     }
@@ -187,6 +206,7 @@ impl Reading {
         self.stop(partition);
         self.hand.remove(partition);
         self.partitions.remove(partition);
+        self.topic_ids.remove(partition);
     }
 
     pub(super) fn catalog(&mut self, snapshot: Arc<Snapshot>) {
@@ -195,6 +215,11 @@ impl Reading {
         for partition in self.partitions.keys() {
             let leader = leader(&self.snapshot, partition);
             self.leaderless |= leader.is_none();
+            if let (Some(id), Some(leader)) = (self.topic_ids.get_mut(partition), leader)
+                && id.is_zero()
+            {
+                *id = leader.topic_id;
+            }
             self.positions.set_leader(partition, leader);
             self.fetcher.set_leader(partition, leader, &mut self.fetch_out);
         }

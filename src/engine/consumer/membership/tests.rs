@@ -1,0 +1,96 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    engine::{
+        backoff::Backoff,
+        consumer::settings::OutOfRange,
+        fetch::{self, Buffered, Fetcher},
+        group::GroupSettings,
+        hand::Hand,
+        position::{self, Positions},
+        script,
+    },
+    sync::wake::Wake,
+    types::OffsetAndMetadata,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const RETRY: Backoff = Backoff { first: Duration::from_millis(100), max: SECOND };
+
+fn tp() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
+
+/// A reading half with one partition, of which the user is at offset 7.
+fn reading(now: Now) -> Reading {
+    let wake = Arc::new(Wake::default());
+    let hand = Arc::new(Hand::new(Arc::clone(&wake), 1 << 20));
+    let positions = position::Settings { read_committed: true, request_timeout: 30 * SECOND, retry: RETRY };
+    let positions = Positions::new(positions, Tokens::default(), Random::new(1));
+    let fetch = fetch::Settings {
+        read_committed: true,
+        min_bytes: 1,
+        max_wait: SECOND,
+        max_bytes: 1 << 20,
+        partition_max_bytes: 1 << 20,
+        batch_max_bytes: 1 << 20,
+        request_timeout: 30 * SECOND,
+        retry: RETRY,
+    };
+    let fetcher = Fetcher::new(fetch, Buffered::new(1 << 20, wake), Tokens::default(), Random::new(1));
+    let mut reading = Reading::new(hand, OutOfRange::Earliest, SECOND, positions, fetcher);
+    let claim = reading.assign(now, &tp());
+    reading.hand().start(&tp(), claim, Spot { offset: 7, leader_epoch: None });
+    reading
+}
+
+fn membership(now: Now) -> Membership {
+    let group = GroupSettings {
+        group: "g".into(),
+        instance_id: None,
+        topics: ["t".into()].into(),
+        session_timeout: 45 * SECOND,
+        heartbeat_interval: 3 * SECOND,
+        rebalance_timeout: 300 * SECOND,
+        request_timeout: 30 * SECOND,
+        retry: RETRY,
+    };
+    let settings = MembershipSettings {
+        group,
+        coordinator: coordinator::Settings { request_timeout: 30 * SECOND, retry: RETRY },
+        commits: commit::Settings {
+            group: "g".into(),
+            request_timeout: 30 * SECOND,
+            patience: 60 * SECOND,
+            retry: RETRY,
+        },
+        auto_commit: Some(5 * SECOND),
+        max_poll_interval: 300 * SECOND,
+        close_timeout: 30 * SECOND,
+        has_listener: false,
+    };
+    Membership::new(now, settings, Position::Earliest, &mut Random::new(1))
+}
+
+/// The group has thrown the member out, and the news of what is lost is still on its way.
+#[test]
+fn without_a_generation_nothing_is_committed() {
+    let now = script::start();
+    let (mut reading, mut membership) = (reading(now), membership(now));
+    assert!(membership.group.identity().is_none() && !reading.hand().progress().is_empty());
+    membership.auto.due = Some(now.instant);
+    let (mut calls, mut out) = (Vec::new(), Vec::new());
+    membership.tick(now, &mut reading, &Arc::default(), &mut calls, &mut out);
+    assert!(membership.commits.is_idle(), "not by the clock");
+    let offsets = Offsets::from([(tp(), OffsetAndMetadata::new(7))]);
+    for offsets in [None, Some(offsets)] {
+        let refused = membership.commit(now, &reading, &Snapshot::default(), offsets).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::NotAssigned { .. }), "{refused}");
+    }
+    membership.close(now, &mut reading, &Snapshot::default(), &mut out);
+    assert!(membership.commits.is_idle(), "not on closing");
+    assert!(membership.deadline().is_none_or(|at| at > now.instant), "and nothing is due for it");
+}

@@ -169,6 +169,16 @@ impl Consumer {
         self.handle.position(partition)
     }
 
+    /// How many records the [`position`](Self::position) is behind the end of the partition, as the last answer to a
+    /// fetch told: no request is made for it. With [`Isolation::ReadCommitted`](super::Isolation::ReadCommitted) the end
+    /// is in front of the first open transaction. Offsets are counted, so records that were compacted away or are not
+    /// handed out count as well. `None` until the position and the end are known, and for a partition that is not
+    /// assigned; of a partition that is paused, the end is that of the last fetch before.
+    #[must_use]
+    pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
+        self.handle.lag(partition)
+    }
+
     /// Stops reading, commits what is done with (with [`Commit::Every`](super::Commit::Every)) and leaves the group.
     /// From then on [`next`](Self::next) returns `None`.
     ///

@@ -117,6 +117,12 @@ impl ConsumerHandle {
         self.hand.position(partition).map(|spot| Offset(spot.offset))
     }
 
+    /// As [`Consumer::lag`](super::Consumer::lag).
+    #[must_use]
+    pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
+        self.hand.lag(partition)
+    }
+
     pub(super) async fn close(&self) -> Result<()> {
         self.ask(|reply| Command::Close { reply }).await?
     }

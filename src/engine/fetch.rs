@@ -255,6 +255,10 @@ impl Fetcher {
         out.events.extend(hint.map(Event::LeaderHint));
         let code = Code::new(data.error_code);
         match reaction(code) {
+            Reaction::Take if cursor.has_new_end(self.settings.read_committed, &data) => {
+                out.events.push(Event::End { partition: partition.clone(), end: cursor.end });
+                return self.take(now, token, partition, offset, data, out);
+            }
             Reaction::Take => return self.take(now, token, partition, offset, data, out),
             // What was fetched before the log lost the offset is still to be handed out.
             Reaction::Reset if cursor.buffered() > 0 => self.retry(now, &partition),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use milena::{ErrorKind, Offset, Partition, Position};
 
-use crate::support::{cluster, number, produce, take, tp};
+use crate::support::{LONG, cluster, number, produce, take, tp};
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_gets_every_record_of_a_topic_in_the_order_of_its_partitions() {
@@ -72,4 +72,25 @@ async fn a_seek_goes_back_and_forth() {
     assert_eq!(take(&reader, 1).await, [0]);
     let error = reader.seek(&[(tp(9), Position::Earliest)]).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotAssigned { partition, .. } if *partition == tp(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lag_is_known_without_asking() {
+    let (_cluster, client) = cluster(1, 1).await;
+    produce(&client, 0..10, 1).await;
+    let reader = client.reader().topics(["t"]).build().unwrap();
+    assert_eq!(reader.lag(&tp(0)), None, "nothing is known yet");
+    take(&reader, 3).await;
+    assert_eq!(reader.lag(&tp(0)), Some(7));
+    take(&reader, 7).await;
+    assert_eq!(reader.lag(&tp(0)), Some(0));
+    produce(&client, 10..15, 1).await;
+    let grows = async {
+        while reader.lag(&tp(0)) != Some(5) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, grows).await.unwrap();
+    reader.seek(&[(tp(0), Position::At(Offset(2)))]).await.unwrap();
+    assert_eq!((reader.lag(&tp(0)), reader.lag(&tp(1))), (Some(13), None));
 }

@@ -286,6 +286,7 @@ impl Reading {
     fn fetched(&mut self, now: Now, event: fetch::Event) {
         match event {
             fetch::Event::Fetched(fetched) => self.hand.deliver(fetched),
+            fetch::Event::End { partition, end } => self.hand.note_end(&partition, end),
             fetch::Event::OutOfRange { partition, claim, offset } => {
                 self.left_the_log(now, partition, claim, offset);
             }

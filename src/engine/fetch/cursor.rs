@@ -14,7 +14,7 @@ use crate::{
         partition::{Claim, Leader},
     },
     types::NodeId,
-    wire::uuid::Uuid,
+    wire::{messages::fetch_response::PartitionData, uuid::Uuid},
 };
 
 /// One assigned partition.
@@ -30,6 +30,8 @@ pub(super) struct Cursor {
     pub(super) buffered: Arc<AtomicUsize>,
     /// Grows where a batch does not fit, and shrinks back when it came.
     pub(super) max_bytes: usize,
+    /// One behind the last record that may be read, as the last answer told; negative before the first.
+    pub(super) end: i64,
     /// Refusals in a row.
     pub(super) failures: u32,
     /// Answers in a row whose bytes led nowhere.
@@ -64,6 +66,7 @@ impl Cursor {
             topic_id: Uuid::ZERO,
             buffered: Arc::default(),
             max_bytes,
+            end: -1,
             failures: 0,
             stalls: 0,
             not_before: None,
@@ -95,6 +98,13 @@ impl Cursor {
         self.max_bytes = max_bytes;
         self.asked = None;
         self.progressed();
+    }
+
+    /// Takes over where an answer says that readable records end; whether it says something new.
+    pub(super) fn has_new_end(&mut self, read_committed: bool, data: &PartitionData) -> bool {
+        let stable = Some(data.last_stable_offset).filter(|offset| read_committed && *offset >= 0);
+        let before = std::mem::replace(&mut self.end, stable.unwrap_or(data.high_watermark));
+        before != self.end
     }
 
     /// The broker serves the partition as it should.

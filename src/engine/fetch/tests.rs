@@ -26,6 +26,8 @@ struct Bench {
     buffered: Arc<Buffered>,
     claims: Claims,
     out: Outbox<Event>,
+    /// The ends that were told.
+    ends: Vec<i64>,
 }
 
 impl Bench {
@@ -43,7 +45,7 @@ impl Bench {
         let buffered = Buffered::new(LIMIT, Arc::new(Wake::default()));
         let fetcher = Fetcher::new(settings, Arc::clone(&buffered), Tokens::default(), Random::new(1));
         let (claims, out) = (Claims::default(), Outbox::default());
-        Self { now: script::start(), fetcher, buffered, claims, out }
+        Self { now: script::start(), fetcher, buffered, claims, out, ends: Vec::new() }
     }
 
     /// Partitions 0 to `count` of topic "t", on this node, to be read from offset 0.
@@ -83,7 +85,16 @@ impl Bench {
         let response = FetchResponse { responses: vec![topic], ..FetchResponse::default() };
         self.fetcher.answer(self.now, token, script::answer(17, response), &mut self.out);
         self.fetcher.check();
-        mem::take(&mut self.out.events)
+        let mut events = mem::take(&mut self.out.events);
+        // Only those who care for it see where the log ends.
+        events.retain(|event| match event {
+            Event::End { end, .. } => {
+                self.ends.push(*end);
+                false
+            }
+            _ => true,
+        });
+        events
     }
 
     fn fetched(&mut self, token: Token, partitions: Vec<PartitionData>) -> Vec<Fetched> {
@@ -278,7 +289,7 @@ fn a_topic_without_an_id_is_fetched_by_name() {
     };
     let response = FetchResponse { responses: vec![topic], ..FetchResponse::default() };
     bench.fetcher.answer(bench.now, call.token, script::answer(12, response), &mut bench.out);
-    assert!(matches!(bench.out.events[..], [Event::Fetched(_)]));
+    assert!(matches!(bench.out.events[..], [Event::End { .. }, Event::Fetched(_)]));
 }
 
 #[test]
@@ -413,6 +424,18 @@ fn refusals_do_not_count_as_answers_that_lead_nowhere() {
     bench.answer(call.token, vec![refusal(0, Code::NOT_LEADER_OR_FOLLOWER)]);
     bench.wait(120);
     bench.call();
+}
+
+#[test]
+fn the_end_is_told_when_it_changes_also_without_records() {
+    let mut bench = Bench::with(1, 1);
+    for (high_watermark, last_stable_offset) in [(5, 3), (5, 3), (6, 6), (7, -1)] {
+        let call = bench.call();
+        bench.wait(500);
+        let ends = PartitionData { high_watermark, last_stable_offset, ..data(0, Bytes::new()) };
+        assert!(bench.answer(call.token, vec![ends]).is_empty());
+    }
+    assert_eq!(bench.ends, [3, 6, 7]);
 }
 
 #[test]

@@ -33,6 +33,11 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) enum Event {
     Fetched(Fetched),
+    /// The records that may be read end in front of this offset.
+    End {
+        partition: TopicPartition,
+        end: i64,
+    },
     /// The log does not hold the offset. The partition waits for a new position.
     OutOfRange {
         partition: TopicPartition,

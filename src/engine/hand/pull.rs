@@ -47,6 +47,13 @@ impl Hand {
     pub(crate) fn position(&self, partition: &TopicPartition) -> Option<Spot> {
         lock(&self.state).slot(partition)?.position
     }
+
+    /// How many offsets lie between the position and the end of what may be read, where both are known.
+    pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
+        let state = lock(&self.state);
+        let slot = state.slot(partition)?;
+        Some(u64::try_from(slot.end?.saturating_sub(slot.position?.offset)).unwrap_or(0))
+    }
 }
 
 /// Takes one thing out of a [`Hand`] when it is there. Dropped before it is ready, it has taken nothing.

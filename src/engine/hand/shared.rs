@@ -78,6 +78,13 @@ impl Hand {
         self.change(|state, garbage| state.deliver(fetched, garbage));
     }
 
+    /// The partition's readable records end in front of `end`.
+    pub(crate) fn note_end(&self, partition: &TopicPartition, end: i64) {
+        if let Some(slot) = lock(&self.state).slot_mut(partition) {
+            slot.end = Some(end).filter(|end| *end >= 0);
+        }
+    }
+
     /// Reports an error to the next call: of one partition, or of the consumer. A newer one about the same takes the
     /// place of one that was not seen yet.
     pub(crate) fn fail(&self, partition: Option<TopicPartition>, error: Error) {

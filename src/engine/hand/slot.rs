@@ -29,7 +29,8 @@ pub(super) struct Slot {
     pub(super) parked: VecDeque<Item>,
     /// Where a batch did not read, and how often it was fetched again.
     pub(super) suspect: Option<(i64, u32)>,
-    pub(super) high_watermark: i64,
+    /// Where the records that may be read end.
+    pub(super) end: Option<i64>,
 }
 
 impl Slot {
@@ -46,7 +47,7 @@ impl Slot {
             is_suspended: false,
             parked: VecDeque::new(),
             suspect: None,
-            high_watermark: -1,
+            end: None,
         }
     }
 

@@ -198,8 +198,11 @@ impl State {
         let item = Item::new(at, fetched);
         match self.slots.get_mut(at) {
             Some(slot) if slot.takes(item.claim) && !self.closed => {
-                slot.high_watermark = item.high_watermark;
-                if slot.is_paused { slot.parked.push_back(item) } else { self.queue.push_back(item) }
+                if slot.is_paused {
+                    slot.parked.push_back(item);
+                } else {
+                    self.queue.push_back(item);
+                }
             }
             _ => garbage.push(item),
         }

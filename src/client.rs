@@ -8,6 +8,7 @@ mod shared;
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::{
     config::Config,
@@ -26,7 +27,7 @@ use crate::{
 };
 
 use driver::Driver;
-use shared::Shared;
+use shared::{Shared, topic_error};
 
 /// A handle to a cluster. Cheap to clone; all clones share their connections.
 ///
@@ -92,7 +93,8 @@ impl Client {
         let driver = Driver::new(Arc::clone(&shared), wake);
         let client = Self { handle: Arc::new(Handle { shared }) };
         // The task ends when the client is closed, which the last handle does.
-        drop(runtime.spawn(driver.run()));
+        let span = tracing::info_span!("client", client_id = client.config().client_id);
+        drop(runtime.spawn(driver.run().instrument(span)));
         client.shared().first_answer().await?;
         Ok(client)
     }
@@ -154,6 +156,11 @@ impl Client {
         self.shared().release(owner);
     }
 
+    /// Whether the client was closed, or its runtime has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared().is_closed()
+    }
+
     /// What is known of the cluster now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.shared().snapshot()
@@ -197,6 +204,31 @@ impl Client {
     ) -> Result<Arc<Topic>> {
         TopicName::check(name)?;
         self.shared().topic(name, timeout, setting).await
+    }
+
+    /// The topic, if it is known now. If it is not, or could not be used when it was last asked for, it is asked for
+    /// again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MetadataPending`]; what [`topic`](Self::topic) says at once.
+    pub(crate) fn topic_now(&self, name: &TopicName) -> Result<Arc<Topic>> {
+        TopicName::check(name)?;
+        if self.is_closed() {
+            return Err(ErrorKind::Closed { what: "client" }.into());
+        }
+        let snapshot = self.snapshot();
+        if let Some(topic) = snapshot.topic(name) {
+            return Ok(Arc::clone(topic));
+        }
+        self.want(name);
+        match snapshot.topic_error(name) {
+            Some(code) if !code.is_retriable() => {
+                // What was refused may be granted now.
+                self.refresh();
+                Err(topic_error(name, code))
+            }
+            _ => Err(ErrorKind::MetadataPending { topic: name.clone() }.into()),
+        }
     }
 
     /// Makes one call, once, and tells what kept its answer from coming: [`ErrorKind::Io`] and the like,

@@ -50,26 +50,29 @@ impl Config {
         }
     }
 
-    /// The name that brokers see in their logs, metrics and quotas. Default `milena`. Java: `client.id`.
+    /// The name that brokers see in their logs, metrics and quotas, at most 32,767 bytes. Default `milena`. Java:
+    /// `client.id`.
     #[must_use]
     pub fn client_id(self, id: impl Into<String>) -> Self {
         Self { client_id: id.into(), ..self }
     }
 
-    /// How long `Client::connect` waits for the first broker that answers. Default 60 s.
+    /// How long `Client::connect` waits for the first broker that answers, more than 0. A silent
+    /// address takes no more than its share of it, so that every address is tried. Default 60 s.
     #[must_use]
     pub fn bootstrap_timeout(self, timeout: Duration) -> Self {
         Self { bootstrap_timeout: timeout, ..self }
     }
 
-    /// How long one connection may take to be established, up to and including the first answer. Default 10 s.
+    /// How long one connection may take to be established, up to and including the first answer; more than 0. It
+    /// grows to 30 s while attempts fail. Default 10 s.
     /// Java: `socket.connection.setup.timeout.ms`.
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         Self { connect_timeout: timeout, ..self }
     }
 
-    /// How long one request may take. A connection on which an answer is overdue is closed. Default 30 s. Java:
+    /// How long one request may take, more than 0. A connection on which an answer is overdue is closed. Default 30 s. Java:
     /// `request.timeout.ms`.
     #[must_use]
     pub fn request_timeout(self, timeout: Duration) -> Self {
@@ -77,7 +80,7 @@ impl Config {
     }
 
     /// The wait before a broker is connected to again: `first`, doubled after each failure up to `max`, each
-    /// ± 20 %. Default 50 ms and 5 s. Java: `reconnect.backoff.ms`, `reconnect.backoff.max.ms`.
+    /// ± 20 %; 0 < `first` <= `max`. Default 50 ms and 5 s. Java: `reconnect.backoff.ms`, `reconnect.backoff.max.ms`.
     #[must_use]
     pub fn reconnect_backoff(self, first: Duration, max: Duration) -> Self {
         Self { reconnect_backoff: first, reconnect_backoff_max: max, ..self }
@@ -90,22 +93,23 @@ impl Config {
         Self { retry_backoff: first, retry_backoff_max: max, ..self }
     }
 
-    /// How old the view of the cluster may grow before it is refreshed without a reason. Default 5 min. Java:
+    /// How old the view of the cluster may grow before it is refreshed without a reason, more than 0.
+    /// Default 5 min. Java:
     /// `metadata.max.age.ms`.
     #[must_use]
     pub fn metadata_max_age(self, age: Duration) -> Self {
         Self { metadata_max_age: age, ..self }
     }
 
-    /// How long a connection may be idle before it is closed; the next call opens it again unnoticed. Default
+    /// How long a connection may be idle before it is closed, more than 0; the next call opens it again unnoticed. Default
     /// 9 min, a little less than a broker's own 10. Java: `connections.max.idle.ms`.
     #[must_use]
     pub fn connections_max_idle(self, idle: Duration) -> Self {
         Self { connections_max_idle: idle, ..self }
     }
 
-    /// The longest answer that is taken from a broker, in bytes. A longer one closes the connection. Default
-    /// 100 MiB. librdkafka: `receive.message.max.bytes`.
+    /// The longest answer that is taken from a broker, in bytes, 1 MiB or more. A longer one closes the connection.
+    /// Default 100 MiB. librdkafka: `receive.message.max.bytes`.
     #[must_use]
     pub fn receive_message_max_bytes(self, bytes: usize) -> Self {
         Self { receive_message_max_bytes: bytes, ..self }
@@ -121,6 +125,11 @@ impl Config {
             if let Err(reason) = split_address(address) {
                 problems.add("bootstrap", address, reason);
             }
+        }
+        if self.client_id.len() > MAX_NAME {
+            let reason =
+                format!("it is {} bytes long; the protocol has room for {MAX_NAME}", self.client_id.len());
+            problems.add("client_id", &shortened(&self.client_id), reason);
         }
         for (setting, value) in [
             ("bootstrap_timeout", self.bootstrap_timeout),
@@ -147,6 +156,14 @@ impl Config {
         }
         problems.into_result()
     }
+}
+
+/// The longest name, in bytes, that every version of the protocol has room for.
+pub(crate) const MAX_NAME: usize = 32_767;
+
+/// The beginning of a text that is too long to be shown.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().take(40).chain("…".chars()).collect()
 }
 
 /// Collects what is wrong with a set of settings.
@@ -200,11 +217,15 @@ mod tests {
         let config = Config::new([""; 0])
             .request_timeout(Duration::ZERO)
             .retry_backoff(Duration::from_secs(2), Duration::from_secs(1))
+            .client_id("x".repeat(40_000))
             .receive_message_max_bytes(5);
         let settings = match config.check().map_err(|e| e.kind().clone()) {
             Err(ErrorKind::Config { problems }) => problems.iter().map(|p| p.setting).collect(),
             _ => Vec::new(),
         };
-        assert_eq!(settings, ["bootstrap", "request_timeout", "retry_backoff", "receive_message_max_bytes"]);
+        assert_eq!(
+            settings,
+            ["bootstrap", "client_id", "request_timeout", "retry_backoff", "receive_message_max_bytes"]
+        );
     }
 }

@@ -304,6 +304,17 @@ impl Error {
         }
     }
 
+    /// Whether another attempt, later or at another broker, may fare better: also where a peer has sent garbage.
+    pub(crate) fn may_pass(&self) -> bool {
+        let garbage = |kind: &ErrorKind| {
+            matches!(
+                kind,
+                ErrorKind::NotKafka { .. } | ErrorKind::FrameSize { .. } | ErrorKind::Malformed { .. }
+            )
+        };
+        self.is_retriable() || garbage(self.kind())
+    }
+
     /// Whether this client, producer or consumer can never succeed again and a new one must be built.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
@@ -327,7 +338,9 @@ impl Error {
             Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => Resource::TransactionalId,
             _ => return ErrorKind::Broker { code, request, subject, message: None }.into(),
         };
-        ErrorKind::NotAuthorized { resource, name: subject }.into()
+        // There is one cluster, whatever was to be done with it.
+        let name = if resource == Resource::Cluster { String::new() } else { subject };
+        ErrorKind::NotAuthorized { resource, name }.into()
     }
 }
 

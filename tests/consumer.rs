@@ -14,5 +14,7 @@ mod groups;
 mod reading;
 #[path = "consumer/support.rs"]
 mod support;
+#[path = "support/watched.rs"]
+mod watched;
 #[path = "consumer/wire.rs"]
 mod wire;

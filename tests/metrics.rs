@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use milena::{
-    BrokerMetrics, Client, Config, MetricsSnapshot, NodeId, ProducedMetrics, Record, TopicPartition,
+    BrokerMetrics, Client, Compression, Config, MetricsSnapshot, NodeId, ProducedMetrics, Record,
+    TopicPartition,
     testing::{Api, Cluster, Fault, Rule},
 };
 
@@ -56,6 +57,50 @@ async fn acknowledged_records_are_counted_by_partition_and_broker() {
         assert_eq!((broker.in_flight, broker.errors, broker.connections_failed), (0, 0, 0), "{id}");
         assert!(broker.bytes_in > 0 && broker.connections_opened > 0, "{id}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_is_counted_by_partition_until_it_is_given_up() {
+    let (_cluster, client) = cluster(2, 2).await;
+    let producer = client.producer().compression(Compression::None).build().unwrap();
+    for number in 0..100 {
+        let _delivery = producer.enqueue(Record::new("t", "value").partition(number % 2)).await.unwrap();
+    }
+    producer.close().await.unwrap();
+    let sent = client.metrics().produced_total();
+    let reader = client.reader().topics(["t"]).build().unwrap();
+    for _ in 0..100 {
+        reader.next().await.unwrap().unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let metrics = client.metrics();
+    let one = metrics.consumed[&TopicPartition::new("t", 1)];
+    assert_eq!((one.records, one.bytes), (50, metrics.produced[&TopicPartition::new("t", 1)].bytes));
+    let total = metrics.consumed_total();
+    assert_eq!((total.records, total.bytes, total.batches), (100, sent.bytes, sent.batches));
+    assert!(total.fetches >= 2 && total.fetched_bytes == total.bytes);
+    assert_eq!((metrics.consumers.buffered_bytes, metrics.consumed_by_topic()["t"]), (0, total));
+
+    reader.close().await.unwrap();
+    drop(reader);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let metrics = client.metrics();
+    assert_eq!((metrics.consumed.len(), metrics.consumed_other), (0, total));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_fetched_ahead_is_counted_while_it_waits() {
+    let (_cluster, client) = cluster(1, 1).await;
+    client.producer().build().unwrap().send(Record::new("t", "value")).await.unwrap();
+    let reader = client.reader().topics(["t"]).build().unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let metrics = client.metrics();
+    assert!(metrics.consumers.buffered_bytes > 0 && metrics.consumed_total().fetches == 1);
+    assert_eq!(metrics.consumed_total().records, 0, "nothing was handed out");
+    reader.next().await.unwrap().unwrap();
+    drop(reader);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(client.metrics().consumers.buffered_bytes, 0);
 }
 
 #[tokio::test(start_paused = true)]

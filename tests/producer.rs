@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use milena::{
-    Acks, Client, Config, ErrorKind, Offset, Partition, Producer, Record, Resource, testing::Cluster,
+    Acks, Client, Code, Compression, Config, ErrorKind, Offset, Partition, Producer, Record, Resource,
+    testing::{Api, Cluster, Fault, Rule},
 };
 
 async fn cluster(nodes: u16, partitions: usize) -> (Cluster, Client) {
@@ -98,6 +99,7 @@ async fn what_is_not_allowed_is_told_with_its_resource() {
     cluster.deny(Resource::Topic, "t").await.unwrap();
     let error = producer.send(Record::new("t", "x")).await.unwrap_err();
     assert!(refused(&error, Resource::Topic), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::NotAuthorized { name, .. } if name == "t"), "{error}");
     cluster.allow(Resource::Topic, "t").await.unwrap();
     assert_eq!(producer.send(Record::new("t", "y")).await.unwrap().offset, Some(Offset(1)));
 }
@@ -131,6 +133,77 @@ async fn trying_never_waits_and_hands_the_record_back() {
     let second = producer.enqueue(Record::new("t", &large)).await.unwrap();
     assert_eq!(first.await.unwrap().offset, Some(Offset(1)));
     assert_eq!(second.await.unwrap().offset, Some(Offset(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn trying_again_finds_a_topic_that_was_created_or_granted_meanwhile() {
+    let (cluster, client) = cluster(1, 1).await;
+    let producer = client.producer().build().unwrap();
+    let producer = &producer;
+    let attempt = |topic: &'static str| async move {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        producer.try_enqueue(Record::new(topic, "x")).map(drop).map_err(|refused| refused.error)
+    };
+    cluster.deny(Resource::Topic, "t").await.unwrap();
+    for topic in ["t", "late"] {
+        let error = attempt(topic).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::MetadataPending { .. }), "{error}");
+    }
+    let error = attempt("t").await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotAuthorized { name, .. } if name == "t"), "{error}");
+    cluster.allow(Resource::Topic, "t").await.unwrap();
+    cluster.create_topic("late", 1).await.unwrap();
+    for topic in ["t", "late"] {
+        let _ = attempt(topic).await;
+        attempt(topic).await.unwrap();
+    }
+    let error = attempt("no/name").await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidTopic { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_never_larger_than_a_request_may_be() {
+    let (cluster, client) = cluster(1, 1).await;
+    let builder = client.producer().batch_size(1 << 30).compression(Compression::None);
+    let producer = builder.linger(Duration::from_secs(1)).build().unwrap();
+    let value = vec![b'x'; 100 << 10];
+    let mut deliveries = Vec::new();
+    for _ in 0..40 {
+        deliveries.push(producer.enqueue(Record::new("t", &value)).await.unwrap());
+    }
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    assert_eq!(cluster.log_end_offset("t", 0).await.unwrap(), Some(40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_without_measure_do_no_harm() {
+    let (_cluster, client) = cluster(1, 1).await;
+    let builder = client.producer().max_block(Duration::MAX).delivery_timeout(Duration::MAX);
+    let producer = builder.linger(Duration::MAX - Duration::from_secs(60)).build().unwrap();
+    let delivery = producer.enqueue(Record::new("t", "x")).await.unwrap();
+    producer.flush().await.unwrap();
+    assert!(delivery.await.is_ok());
+    producer.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_takes_too_long_says_whether_it_may_have_been_written() {
+    for (fault, maybe) in [(Fault::Refuse(Code::NOT_ENOUGH_REPLICAS), false), (Fault::DropAnswer, true)] {
+        let (cluster, client) = cluster(1, 1).await;
+        let producer = client.producer().delivery_timeout(Duration::from_secs(45)).build().unwrap();
+        producer.send(Record::new("t", "before")).await.unwrap();
+        let rule = cluster.fault(Rule::new(fault).on(Api::Produce)).await.unwrap();
+        let error = producer.send(Record::new("t", "x")).await.unwrap_err();
+        let ErrorKind::Undelivered { maybe_written, after, cause, .. } = error.kind() else {
+            panic!("{error}")
+        };
+        assert_eq!((*maybe_written, error.maybe_written()), (maybe, maybe), "{error}");
+        assert!(*after >= Duration::from_secs(45) && cause.is_some() && error.is_retriable(), "{error}");
+        rule.remove().await.unwrap();
+        producer.send(Record::new("t", "after")).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

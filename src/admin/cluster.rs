@@ -234,7 +234,7 @@ mod tests {
         assert!(matches!(error.kind(), ErrorKind::Broker { message: Some(m), .. } if m == "no"), "{error}");
 
         let other = DescribeCluster.judge(answer(1, MetadataResponse::default()));
-        let Verdict::Fail(error) = other else { panic!("{other:?}") };
+        let Verdict::Retry(error) = other else { panic!("{other:?}") };
         assert!(matches!(error.kind(), ErrorKind::Malformed { .. }), "{error}");
 
         assert!(matches!(DescribeCluster.judge(failure()), Verdict::Retry(_)));

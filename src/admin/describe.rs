@@ -363,7 +363,7 @@ mod tests {
         let nameless = MetadataResponseTopic { name: None, ..topic("", Code::NONE) };
         let listed = ListTopics.judge(answer(12, metadata_of(vec![nameless])));
         assert!(
-            matches!(listed, Verdict::Fail(error) if matches!(error.kind(), ErrorKind::Malformed { .. }))
+            matches!(listed, Verdict::Retry(error) if matches!(error.kind(), ErrorKind::Malformed { .. }))
         );
         assert!(matches!(ListTopics.judge(failure()), Verdict::Retry(_)));
     }

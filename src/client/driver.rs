@@ -57,6 +57,7 @@ impl Driver {
                 self.catalog.check();
             }
             let deadline = self.deadline();
+            debug_assert!(deadline.is_none_or(|due| due > now.instant), "a tick does what is due");
             tokio::select! {
                 () = self.wake.rung() => {}
                 () = sleep_until(deadline) => {}

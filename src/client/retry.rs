@@ -9,6 +9,7 @@ use crate::{
         machine::{Answer, Call, Failure, Outcome, Purpose, Target, Token, deadline_after},
     },
     error::{Disposition, Error, ErrorKind, Result},
+    net::task,
     types::NodeId,
     wire::calls::{Request, Response, WrongResponse},
 };
@@ -51,9 +52,9 @@ pub(crate) enum Verdict<T> {
 }
 
 impl<T> Verdict<T> {
-    /// Retries an error that says that this may help, and fails with any other.
+    /// Retries an error that may be over the next time, and fails with any other.
     pub(crate) fn of(error: Error) -> Self {
-        if error.is_retriable() { Self::Retry(error) } else { Self::Fail(error) }
+        if error.may_pass() { Self::Retry(error) } else { Self::Fail(error) }
     }
 }
 
@@ -75,7 +76,7 @@ impl Client {
     /// Makes calls until `ask` is content with the outcome, or `timeout`, which `setting` sets, is over.
     ///
     /// # Errors
-    /// Those of [`Ask::give_up`].
+    /// Those of [`Ask::give_up`]; [`ErrorKind::NoRuntime`] outside a tokio runtime.
     ///
     /// # Cancel safety
     /// Dropping the future drops the answer; the request may have been carried out.
@@ -85,6 +86,8 @@ impl Client {
         timeout: Duration,
         setting: &'static str,
     ) -> Result<A::Output> {
+        // Between two attempts it sleeps, which takes a runtime; with luck there is only one.
+        task::check_runtime(ask.request(timeout).key().name())?;
         let config = self.config();
         let backoff = Backoff { first: config.retry_backoff, max: config.retry_backoff_max };
         let mut random = Random::from_entropy();

@@ -134,7 +134,13 @@ impl Shared {
             Some(Err(error)) => Some(error),
             None => None,
         };
-        let attempts = lock(&self.trouble).attempts.clone();
+        let mut attempts = lock(&self.trouble).attempts.clone();
+        for address in &self.config.bootstrap {
+            if !attempts.iter().any(|attempt| attempt.address == *address) {
+                let reason = "it has not answered yet".to_owned();
+                attempts.push(Attempt { address: address.clone(), reason });
+            }
+        }
         match hopeless {
             Some(error) if attempts.len() == 1 => Err(error),
             _ => {
@@ -252,7 +258,8 @@ impl Shared {
     }
 }
 
-fn topic_error(name: &TopicName, code: Code) -> Error {
+/// Why a topic cannot be used, where asking again does not change it.
+pub(super) fn topic_error(name: &TopicName, code: Code) -> Error {
     match code {
         Code::INVALID_TOPIC_EXCEPTION => {
             ErrorKind::InvalidTopic { topic: name.clone(), reason: "a broker refuses the name".to_owned() }

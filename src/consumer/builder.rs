@@ -76,28 +76,30 @@ impl ConsumerBuilder {
     }
 
     /// A name for this member that survives its restarts (KIP-345): back within the session timeout, it gets the same
-    /// partitions and the group does not rebalance. No two members of a group may have the same. Java:
+    /// partitions and the group does not rebalance. No two members of a group may have the same. Up to 249 letters,
+    /// digits, dots, underscores and dashes. Java:
     /// `group.instance.id`.
     pub fn group_instance_id(mut self, id: impl Into<String>) -> Self {
         self.settings.group_instance_id = Some(id.into());
         self
     }
 
-    /// How long the group waits for a heartbeat before it gives the member's partitions to others. Default 45 s. Java:
-    /// `session.timeout.ms`.
+    /// How long the group waits for a heartbeat before it gives the member's partitions to others. More than 0; brokers
+    /// take 6 s to 30 min unless they were told otherwise. Default 45 s. Java: `session.timeout.ms`.
     pub fn session_timeout(mut self, timeout: Duration) -> Self {
         self.settings.session_timeout = timeout;
         self
     }
 
-    /// The time between two heartbeats. Default 3 s. Java: `heartbeat.interval.ms`.
+    /// The time between two heartbeats: more than 0, and half of [`session_timeout`](Self::session_timeout) at most.
+    /// Default 3 s. Java: `heartbeat.interval.ms`.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.settings.heartbeat_interval = interval;
         self
     }
 
     /// How long the user may take between two calls for records before the member leaves the group, and how long a
-    /// rebalance waits for its members. Default 5 min. Java: `max.poll.interval.ms`.
+    /// rebalance waits for its members: more than 0, 24 days at most. Default 5 min. Java: `max.poll.interval.ms`.
     pub fn max_poll_interval(mut self, interval: Duration) -> Self {
         self.settings.max_poll_interval = interval;
         self
@@ -111,39 +113,42 @@ impl ConsumerBuilder {
     }
 
     /// A broker that has fewer bytes than this waits for more, for at most [`fetch_max_wait`](Self::fetch_max_wait).
-    /// Default 1. Java: `fetch.min.bytes`.
+    /// 1 or more; default 1. Java: `fetch.min.bytes`.
     pub fn fetch_min_bytes(mut self, bytes: i32) -> Self {
         self.settings.fetch_min_bytes = bytes;
         self
     }
 
-    /// How long a broker without data waits before it answers. Default 500 ms. Java: `fetch.max.wait.ms`.
+    /// How long a broker without data waits before it answers, at most the client's `request_timeout`. Default 500 ms.
+    /// Java: `fetch.max.wait.ms`.
     pub fn fetch_max_wait(mut self, wait: Duration) -> Self {
         self.settings.fetch_max_wait = wait;
         self
     }
 
-    /// The most bytes of one answer. Default 50 MiB. A single larger batch comes all the same. Java: `fetch.max.bytes`.
+    /// The most bytes of one answer: 1 or more, and 64 KiB less than the client's `receive_message_max_bytes` at most.
+    /// Default 50 MiB. A single larger batch comes all the same. Java: `fetch.max.bytes`.
     pub fn fetch_max_bytes(mut self, bytes: usize) -> Self {
         self.settings.fetch_max_bytes = bytes;
         self
     }
 
-    /// The most bytes of one partition in an answer. Default 1 MiB. A single larger batch comes all the same. Java:
-    /// `max.partition.fetch.bytes`.
+    /// The most bytes of one partition in an answer, from 1 to [`fetch_max_bytes`](Self::fetch_max_bytes). Default 1 MiB.
+    /// A single larger batch comes all the same. Java: `max.partition.fetch.bytes`.
     pub fn partition_max_bytes(mut self, bytes: usize) -> Self {
         self.settings.partition_max_bytes = bytes;
         self
     }
 
-    /// The bytes that are fetched ahead of the user, over all partitions. Default 64 MiB. They are shared evenly by the
+    /// The bytes that are fetched ahead of the user, over all partitions; at least
+    /// [`partition_max_bytes`](Self::partition_max_bytes). Default 64 MiB. They are shared evenly by the
     /// brokers that are read from.
     pub fn buffered_bytes(mut self, bytes: usize) -> Self {
         self.settings.buffered_bytes = bytes;
         self
     }
 
-    /// The most bytes that one batch may have when it is decompressed. Default 64 MiB. A larger one is reported as
+    /// The most bytes that one batch may have when it is decompressed, 1 or more. Default 64 MiB. A larger one is reported as
     /// [`ErrorKind::CorruptBatch`](crate::ErrorKind::CorruptBatch), and its partition waits for a seek.
     pub fn max_decompressed_batch_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_decompressed_batch_bytes = bytes;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
 
 use super::{
     inner::{Command, Committed, ConsumerHandle, closed},
@@ -22,6 +23,7 @@ use crate::{
         machine::{Outbox, Owner},
     },
     error::Result,
+    metrics::Share,
     net::{mailbox::Mailbox, task},
     sync::wake::Wake,
 };
@@ -34,6 +36,8 @@ pub(super) struct Driver {
     owner: Owner,
     core: Core,
     hand: Arc<Hand>,
+    buffered: Arc<Buffered>,
+    share: Share,
     wake: Arc<Wake>,
     mailbox: Arc<Mailbox>,
     commands: mpsc::Receiver<Command>,
@@ -61,7 +65,14 @@ impl Driver {
         listener: Option<(Arc<dyn RebalanceListener>, ConsumerHandle)>,
     ) -> Result<()> {
         const CALL: &str = "ConsumerBuilder::build";
-        let core = Core::new(client.now(), settings, Arc::clone(&hand), buffered, Random::from_entropy());
+        let (client_id, group) = (client.config().client_id.clone(), settings.group().map(str::to_owned));
+        let core = Core::new(
+            client.now(),
+            settings,
+            Arc::clone(&hand),
+            Arc::clone(&buffered),
+            Random::from_entropy(),
+        );
         let mailbox = Mailbox::new(Arc::clone(&wake));
         let (changes, to_tell) = mpsc::channel(CHANGES);
         let (done, told) = mpsc::channel(CHANGES);
@@ -70,6 +81,8 @@ impl Driver {
         }
         let driver = Self {
             owner: client.new_owner(),
+            share: client.counters().consumer_buffer(),
+            buffered,
             client,
             core,
             hand,
@@ -85,20 +98,24 @@ impl Driver {
             told,
             untold: VecDeque::new(),
         };
-        task::spawn(CALL, driver.run())
+        let span = tracing::info_span!("consumer", client_id, group);
+        task::spawn(CALL, driver.run().instrument(span))
     }
 
     async fn run(mut self) {
         let mut catalog = self.client.watch();
         self.core.catalog(self.client.now(), self.client.snapshot());
         let mut out = Outbox::default();
-        loop {
-            self.core.tick(self.client.now(), &mut out);
+        while !self.client.is_closed() {
+            let now = self.client.now();
+            self.core.tick(now, &mut out);
             self.flush(&mut out);
+            self.share.set(self.buffered.used());
             if self.is_closed {
                 break;
             }
             let deadline = self.core.deadline();
+            debug_assert!(deadline.is_none_or(|due| due > now.instant), "a tick does what is due");
             tokio::select! {
                 () = self.wake.rung() => {
                     let now = self.client.now();
@@ -193,11 +210,14 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.client.release(self.owner);
+        for partition in self.hand.assignment() {
+            self.client.counters().no_longer_consumed(&partition);
+        }
         if !self.is_closed && self.closing.is_none() {
             self.hand.block(closed());
         }
         for waiting in self.closing.take().into_iter().flatten() {
-            let _ = waiting.send(Ok(()));
+            let _ = waiting.send(if self.is_closed { Ok(()) } else { Err(closed()) });
         }
     }
 }

@@ -41,7 +41,9 @@ pub struct Consumer {
 impl Consumer {
     pub(super) fn start(client: Client, settings: &Settings) -> Result<Self> {
         let wake = Arc::new(Wake::default());
-        let hand = Arc::new(Hand::new(Arc::clone(&wake), settings.max_decompressed_batch_bytes));
+        let metrics = Arc::clone(client.counters());
+        let hand = Hand::new(Arc::clone(&wake), settings.max_decompressed_batch_bytes, metrics);
+        let hand = Arc::new(hand);
         let buffered = Buffered::new(settings.buffered_bytes, Arc::clone(&wake));
         let (sender, commands) = mpsc::channel(COMMANDS);
         let handle = ConsumerHandle::new(Arc::clone(&hand), &sender);
@@ -186,7 +188,8 @@ impl Consumer {
     /// [`commit`](Self::commit) before to have it committed as well.
     ///
     /// # Errors
-    /// [`Closed`](crate::ErrorKind::Closed) if it is closed already, or its task has ended with the runtime.
+    /// [`Closed`](crate::ErrorKind::Closed) if it is closed already, or ends unfinished because its client is closed or
+    /// its runtime ends.
     ///
     /// # Cancel safety
     /// Once the future was polled the consumer closes whether or not the future is dropped.

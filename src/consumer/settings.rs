@@ -8,7 +8,7 @@ use std::{
 
 use super::listener::RebalanceListener;
 use crate::{
-    config::{Config, Problems},
+    config::{Config, MAX_NAME, Problems, shortened},
     engine::{
         backoff::Backoff,
         commit,
@@ -194,6 +194,10 @@ impl Settings {
         if group.is_empty() {
             problems.add("group", "", "a group has a name");
         }
+        if group.len() > MAX_NAME {
+            let reason = format!("it is {} bytes long; the protocol has room for {MAX_NAME}", group.len());
+            problems.add("group", &shortened(group), reason);
+        }
         if self.topics.is_empty() {
             problems.add("topics", "", "a member of a group subscribes to at least one topic");
         }
@@ -201,8 +205,9 @@ impl Settings {
             let reason = "a group assigns the partitions; choose them with Client::reader";
             problems.add("partitions", partition, reason);
         }
-        if self.group_instance_id.as_deref() == Some("") {
-            problems.add("group_instance_id", "", "it must not be empty");
+        // Brokers take for it what they take for a topic's name.
+        if let Some(Err(invalid)) = self.group_instance_id.as_deref().map(TopicName::check) {
+            problems.add("group_instance_id", &shortened(&invalid.topic), invalid.reason);
         }
         if self.heartbeat_interval.is_zero()
             || self.heartbeat_interval.saturating_mul(2) > self.session_timeout

@@ -51,6 +51,8 @@ pub(crate) struct Catalog {
     backoff: Backoff,
     max_age: Duration,
     patience: Duration,
+    /// As long as there is no view: every address gets its share of the time for finding one.
+    first_patience: Duration,
     snapshot: Arc<Snapshot>,
     /// When somebody last said that it wants each topic.
     wanted: HashMap<TopicName, Instant>,
@@ -109,6 +111,8 @@ impl Catalog {
             max_age: config.metadata_max_age,
             // Another broker is asked while a silent one still has time to wake up.
             patience: config.request_timeout.min(config.connect_timeout),
+            first_patience: config.bootstrap_timeout
+                / u32::try_from(config.bootstrap.len()).unwrap_or(1).max(1),
             snapshot: Arc::default(),
             wanted: HashMap::new(),
             answered: None,
@@ -201,6 +205,10 @@ impl Catalog {
             allow_auto_topic_creation: false,
             ..MetadataRequest::default()
         };
+        let patience = match self.snapshot.generation {
+            0 => self.patience.min(self.first_patience),
+            _ => self.patience,
+        };
         let token = self.tokens.next();
         self.not_before = now.instant + MIN_INTERVAL;
         self.asking = Some(Asking { token, node, topics });
@@ -209,7 +217,7 @@ impl Catalog {
             target: Target::Broker(node),
             purpose: Purpose::General,
             request: request.into(),
-            deadline: deadline_after(now, self.patience),
+            deadline: deadline_after(now, patience),
             max_version: None,
         });
     }

@@ -269,7 +269,7 @@ impl Commits {
     fn judge(&self, work: &Work, outcome: Outcome) -> Verdict {
         let answer = match outcome {
             Ok(answer) => answer,
-            Err(Failure { error, .. }) if error.is_retriable() => {
+            Err(Failure { error, .. }) if error.may_pass() => {
                 return Verdict::Retry { error, elsewhere: true };
             }
             Err(Failure { error, .. }) => return Verdict::Done(Err(error)),

@@ -69,6 +69,8 @@ pub(crate) struct Link<R> {
     failures: u32,
     /// Until when the broker wants nothing more (KIP-219).
     muted_until: Option<Instant>,
+    /// Whether the last answer asked for silence: only the first of many is worth a warning.
+    throttled: bool,
     last_used: Now,
     random: Random,
     effects: Vec<Effect<R>>,
@@ -134,6 +136,7 @@ impl<R> Link<R> {
             next_correlation_id: 0,
             failures: 0,
             muted_until: None,
+            throttled: false,
             last_used: now,
             random,
             effects: Vec::new(),
@@ -475,11 +478,16 @@ impl<R> Link<R> {
     /// field; waiting twice does no harm.
     fn mute(&mut self, now: Now, response: &Response) -> Duration {
         let ms = u64::try_from(response.throttle_time_ms()).unwrap_or(0);
+        let before = mem::replace(&mut self.throttled, ms > 0);
         if ms == 0 {
             return Duration::ZERO;
         }
         let silence = Duration::from_millis(ms).min(MAX_THROTTLE);
-        tracing::debug!(broker = %self.node, purpose = ?self.purpose, peer = %self.peer, throttle_ms = ms, "throttled");
+        if before {
+            tracing::debug!(broker = %self.node, purpose = ?self.purpose, peer = %self.peer, throttle_ms = ms, "throttled");
+        } else {
+            tracing::warn!(broker = %self.node, purpose = ?self.purpose, peer = %self.peer, throttle_ms = ms, "throttled: a quota is exceeded");
+        }
         self.muted_until = Some(now.instant + silence);
         silence
     }

@@ -91,7 +91,7 @@ impl Coordinator {
             Ok(Err(_)) => self.back_off(now),
             Err(failure) => {
                 self.back_off(now);
-                if !failure.error.is_retriable() {
+                if !failure.error.may_pass() {
                     out.events.push(Event::Refused(failure.error));
                 }
             }

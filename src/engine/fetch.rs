@@ -194,7 +194,9 @@ impl Fetcher {
         tracing::debug!(broker = %id, %error, "a fetch failed");
         self.back_off(now, id);
         out.events.push(Event::Refresh);
-        if !error.is_retriable() {
+        // Garbage may have been a matter of one connection: only if it stays is it told.
+        let lasts = self.nodes.get(&id).is_some_and(|node| node.failures >= MAX_STALLS);
+        if !error.is_retriable() && (lasts || !error.may_pass()) {
             out.events.push(Event::BrokerRefused { node: id, error });
         }
     }

@@ -497,7 +497,7 @@ impl Group {
 
     /// A join or a sync without an answer.
     fn unreachable(&mut self, now: Now, error: &Error, out: &mut Outbox<Event>) {
-        if !error.is_retriable() {
+        if !error.may_pass() {
             out.events.push(Event::Refused(error.clone()));
         }
         self.forget_coordinator(out);

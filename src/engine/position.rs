@@ -150,7 +150,7 @@ impl Positions {
             Ok(Err(_)) => out.events.push(Event::Refresh),
             Err(failure) => {
                 out.events.push(Event::Refresh);
-                if !failure.error.is_retriable() {
+                if !failure.error.may_pass() {
                     self.refused(token, &failure.error, out);
                 }
             }

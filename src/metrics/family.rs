@@ -43,7 +43,6 @@ impl<K: Clone + Eq + Hash + Ord, S: Series> Family<K, S> {
     }
 
     /// Ends a series. What it has counted stays in the sums; what is still added by those who hold it is lost.
-    #[allow(dead_code, reason = "the consumer that calls this comes next")]
     pub(super) fn remove(&self, key: &K) {
         let removed = self.by_key.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         if let Some(series) = removed {

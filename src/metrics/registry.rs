@@ -93,7 +93,7 @@ impl Metrics {
     }
 }
 
-#[allow(dead_code, reason = "the consumer that calls this comes next")]
+/// What consumers count.
 impl Metrics {
     /// A fetch has brought so many bytes of a partition.
     pub(crate) fn fetched(&self, partition: &TopicPartition, bytes: usize) {

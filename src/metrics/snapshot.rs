@@ -41,7 +41,7 @@ pub struct MetricsSnapshot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerMetrics {
-    /// What was fetched and not handed out yet, in bytes.
+    /// What was fetched and not handed out yet, in bytes, when each consumer's task last ran.
     pub buffered_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Starting tasks and waiting for a time: the only two things that the drivers of the roles ask of the runtime.
+//! Starting tasks and waiting for a time: all that the drivers of the roles ask of the runtime.
 
 use std::{future::Future, time::Instant};
 
@@ -14,6 +14,14 @@ pub(crate) fn spawn(call: &'static str, task: impl Future<Output = ()> + Send + 
     let runtime = Handle::try_current().map_err(|_| ErrorKind::NoRuntime { call })?;
     runtime.spawn(task);
     Ok(())
+}
+
+/// Tells those who wait in their caller's task whether they can.
+///
+/// # Errors
+/// [`ErrorKind::NoRuntime`] outside a tokio runtime, naming the call.
+pub(crate) fn check_runtime(call: &'static str) -> Result<()> {
+    Handle::try_current().map(drop).map_err(|_| ErrorKind::NoRuntime { call }.into())
 }
 
 /// Waits until a deadline; for ever where there is none.

@@ -46,14 +46,16 @@ impl ProducerBuilder {
         self
     }
 
-    /// The size in bytes, uncompressed, at which a batch is full. Default 256 KiB. Java: `batch.size`.
+    /// The size in bytes, uncompressed, at which a batch is full, from 1 to 1 GiB; never more than
+    /// [`max_request_size`](Self::max_request_size). Default 256 KiB. Java: `batch.size`.
     pub fn batch_size(mut self, bytes: usize) -> Self {
         self.settings.batch_size = bytes;
         self
     }
 
     /// The bytes that records may take until they are acknowledged. Default 64 MiB. At the limit
-    /// [`Producer::enqueue`] waits and [`Producer::try_enqueue`] refuses. Java: `buffer.memory`.
+    /// [`Producer::enqueue`] waits and [`Producer::try_enqueue`] refuses. At least
+    /// [`max_request_size`](Self::max_request_size). Java: `buffer.memory`.
     pub fn buffer_memory(mut self, bytes: usize) -> Self {
         self.settings.buffer_memory = bytes;
         self
@@ -78,8 +80,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// The largest record, and the bytes at which a request is full. Default 1 MiB, which is what a broker takes
-    /// (`message.max.bytes`) unless it was told otherwise. Java: `max.request.size`.
+    /// The largest record, and the size at which a request is full, in bytes, from 1 to 1 GiB. Default 1 MiB, which is
+    /// what a broker takes (`message.max.bytes`) unless it was told otherwise. Java: `max.request.size`.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.settings.max_request_size = bytes;
         self

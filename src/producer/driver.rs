@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::Instrument;
 
 use crate::{
     client::Client,
     engine::{
         backoff::Random,
+        catalog::snapshot::Snapshot,
         machine::{Outbox, Tokens},
         produce::{
             accumulator::Accumulator,
@@ -17,9 +19,10 @@ use crate::{
             sender::{Event, Sender},
         },
     },
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     metrics::Share,
     net::{mailbox::Mailbox, task},
+    sync::done::Done,
 };
 
 /// What a handle asks of the task.
@@ -27,8 +30,6 @@ use crate::{
 pub(super) enum Command {
     /// Send what was enqueued, and name the batches to wait for.
     Flush { reply: oneshot::Sender<Vec<Arc<BatchDone>>> },
-    /// End when nothing is outstanding.
-    Stop { ended: oneshot::Sender<()> },
 }
 
 pub(super) struct Driver {
@@ -38,8 +39,11 @@ pub(super) struct Driver {
     tokens: Tokens,
     mailbox: Arc<Mailbox>,
     commands: mpsc::Receiver<Command>,
-    /// Who waits for the end; there is one once the end was asked for.
-    stopping: Option<Vec<oneshot::Sender<()>>>,
+    /// Whether the last handle is gone.
+    deserted: bool,
+    /// Ends when nothing is outstanding.
+    stopping: bool,
+    ended: Arc<Done<Result<()>>>,
     buffered: Share,
 }
 
@@ -49,6 +53,7 @@ impl Driver {
         config: SenderConfig,
         accumulator: Arc<Accumulator>,
         commands: mpsc::Receiver<Command>,
+        ended: Arc<Done<Result<()>>>,
     ) -> Result<()> {
         let sender = Sender::new(config, Arc::clone(&accumulator), client.snapshot(), Random::from_entropy());
         let mailbox = Mailbox::new(Arc::clone(&accumulator.wake));
@@ -59,26 +64,41 @@ impl Driver {
             tokens: Tokens::default(),
             mailbox,
             commands,
-            stopping: None,
+            deserted: false,
+            stopping: false,
+            ended,
             buffered: client.counters().producer_buffer(),
         };
-        task::spawn("ProducerBuilder::build", driver.run())
+        let span = tracing::info_span!("producer", client_id = client.config().client_id);
+        task::spawn("ProducerBuilder::build", driver.run().instrument(span))
     }
 
     async fn run(mut self) {
         let mut catalog = self.client.watch();
         let mut out = Outbox::default();
-        loop {
-            self.sender.tick(self.client.now(), &mut self.tokens, &mut out);
+        // The view may have changed since the sender was made.
+        self.see(&mut catalog);
+        while !self.client.is_closed() {
+            if !self.stopping && self.accumulator.is_closed() {
+                self.stop();
+            }
+            let now = self.client.now();
+            self.sender.tick(now, &mut self.tokens, &mut out);
             self.flush(&mut out);
             self.buffered.set(self.accumulator.budget.used());
             if cfg!(debug_assertions) {
                 self.sender.check();
             }
-            if self.stopping.is_some() && self.sender.is_idle() {
+            if self.stopping && self.sender.is_idle() {
+                // Whoever wants a flush has it.
+                while let Ok(command) = self.commands.try_recv() {
+                    self.command(Some(command));
+                }
+                self.ended.set(Ok(()));
                 break;
             }
             let deadline = self.sender.deadline();
+            debug_assert!(deadline.is_none_or(|due| due > now.instant), "a tick does what is due");
             tokio::select! {
                 () = self.accumulator.wake.rung() => {
                     let now = self.client.now();
@@ -90,14 +110,18 @@ impl Driver {
                     if changed.is_err() {
                         break;
                     }
-                    let snapshot = Arc::clone(&catalog.borrow_and_update());
-                    self.sender.catalog(self.client.now(), snapshot);
+                    self.see(&mut catalog);
                     self.accumulator.topics().iter().for_each(|topic| self.client.want(&topic.topic));
                 }
-                command = self.commands.recv(), if self.stopping.is_none() => self.command(command),
+                command = self.commands.recv(), if !self.deserted => self.command(command),
                 () = task::sleep_until(deadline) => {}
             }
         }
+    }
+
+    fn see(&mut self, catalog: &mut watch::Receiver<Arc<Snapshot>>) {
+        let snapshot = Arc::clone(&catalog.borrow_and_update());
+        self.sender.catalog(self.client.now(), snapshot);
     }
 
     fn command(&mut self, command: Option<Command>) {
@@ -106,16 +130,18 @@ impl Driver {
                 // Nobody waits any more where this fails; the flush itself has been done.
                 let _ = reply.send(self.sender.flush(self.client.now()));
             }
-            Some(Command::Stop { ended }) => self.stop(vec![ended]),
             // The last handle is gone: what was enqueued is still sent.
-            None => self.stop(Vec::new()),
+            None => {
+                self.deserted = true;
+                self.stop();
+            }
         }
     }
 
-    fn stop(&mut self, waiting: Vec<oneshot::Sender<()>>) {
+    fn stop(&mut self) {
         self.accumulator.close();
         self.sender.flush(self.client.now());
-        self.stopping = Some(waiting);
+        self.stopping = true;
     }
 
     fn flush(&mut self, out: &mut Outbox<Event>) {
@@ -147,6 +173,9 @@ impl Driver {
             } else {
                 counters.undelivered(&done.partition, records);
             }
+            if let Err(error) = &outcome {
+                tracing::warn!(partition = %done.partition, records, %error, "records were not delivered");
+            }
             done.outcome.set(outcome);
         }
         if let Some(spare) = spare {
@@ -159,12 +188,10 @@ impl Driver {
 /// However the task ends, also with its runtime, every record learns its fate.
 impl Drop for Driver {
     fn drop(&mut self) {
-        let closed = ErrorKind::Closed { what: "producer" }.into();
+        let closed = Error::from(ErrorKind::Closed { what: "producer" });
         let mut out = Outbox::default();
         self.sender.abandon(self.client.now(), &closed, &mut out);
         self.flush(&mut out);
-        for waiting in self.stopping.take().into_iter().flatten() {
-            let _ = waiting.send(());
-        }
+        self.ended.set(Err(closed));
     }
 }

@@ -27,7 +27,9 @@ use crate::{
         },
     },
     error::{Error, ErrorKind, Result},
+    net::task,
     record::Record,
+    sync::done::{Done, Waiting},
     types::{Partition, TopicName},
     wire::batch::size_bound,
 };
@@ -49,7 +51,9 @@ struct Shared {
     client: Client,
     accumulator: Arc<Accumulator>,
     commands: mpsc::Sender<Command>,
-    closed: Arc<AtomicBool>,
+    closed: AtomicBool,
+    /// How the task has ended.
+    ended: Arc<Done<Result<()>>>,
     random: AtomicU64,
     settings: Settings,
 }
@@ -67,11 +71,19 @@ enum Placed<'q> {
 impl Producer {
     pub(super) fn start(client: Client, settings: Settings) -> Result<Self> {
         let accumulator = Arc::new(Accumulator::new(settings.buffer_memory));
-        let closed = Arc::new(AtomicBool::new(false));
+        let ended = Arc::new(Done::default());
         let (commands, inbox) = mpsc::channel(16);
-        Driver::spawn(&client, settings.sender(client.config()), Arc::clone(&accumulator), inbox)?;
+        Driver::spawn(
+            &client,
+            settings.sender(client.config()),
+            Arc::clone(&accumulator),
+            inbox,
+            Arc::clone(&ended),
+        )?;
         let random = AtomicU64::new(Random::from_entropy().next_u64());
-        Ok(Self { shared: Arc::new(Shared { client, accumulator, commands, closed, random, settings }) })
+        let closed = AtomicBool::new(false);
+        let shared = Shared { client, accumulator, commands, closed, ended, random, settings };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Sends a record and waits until it is acknowledged.
@@ -92,8 +104,9 @@ impl Producer {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTopic`], [`ErrorKind::UnknownTopic`] after `max_block`, [`ErrorKind::UnknownPartition`],
-    /// [`ErrorKind::NotAuthorized`] for the topic, [`ErrorKind::RecordTooLarge`], [`ErrorKind::Closed`]. The record
-    /// was not sent, and other records are not affected.
+    /// [`ErrorKind::NotAuthorized`] for the topic, [`ErrorKind::RecordTooLarge`], [`ErrorKind::Closed`], and
+    /// [`ErrorKind::NoRuntime`] where the topic is not known yet and the call is made outside a tokio runtime. The
+    /// record was not sent, and other records are not affected.
     ///
     /// # Cancel safety
     /// Dropped before it returns, the record is not sent.
@@ -147,14 +160,19 @@ impl Producer {
     /// Dropped, it has asked for the flush and does not wait for it.
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
-        self.flush_all().await
+        let (reply, outstanding) = oneshot::channel();
+        self.shared.commands.send(Command::Flush { reply }).await.map_err(|_| closed())?;
+        for batch in outstanding.await.map_err(|_| closed())? {
+            wait_for(&batch.outcome).await;
+        }
+        Ok(())
     }
 
     /// Refuses new records, sends everything that was enqueued, waits until each record is acknowledged or has
     /// failed, and ends the producer with all its clones. It takes as long as the delivery timeout at most.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] when it was closed before.
+    /// [`ErrorKind::Closed`] when it was closed before, or its client was, or its runtime has ended.
     ///
     /// # Cancel safety
     /// Dropped, the producer still closes, in the background.
@@ -163,12 +181,7 @@ impl Producer {
             return Err(closed());
         }
         self.shared.accumulator.close();
-        let (ended, wait) = oneshot::channel();
-        let flushed = self.flush_all().await;
-        if self.shared.commands.send(Command::Stop { ended }).await.is_ok() {
-            let _ = wait.await;
-        }
-        flushed
+        wait_for(&self.shared.ended).await.clone()
     }
 
     /// The bytes that records take now, sent or not, until they are acknowledged.
@@ -177,39 +190,21 @@ impl Producer {
         self.shared.accumulator.budget.used()
     }
 
-    async fn flush_all(&self) -> Result<()> {
-        let (reply, outstanding) = oneshot::channel();
-        self.shared.commands.send(Command::Flush { reply }).await.map_err(|_| closed())?;
-        for done in outstanding.await.map_err(|_| closed())? {
-            let mut waiting = crate::sync::done::Waiting::default();
-            std::future::poll_fn(|cx| done.outcome.poll(cx, &mut waiting).map(|_| ())).await;
-        }
-        Ok(())
-    }
-
     fn check_open(&self) -> Result<()> {
         if self.shared.closed.load(Ordering::Relaxed) { Err(closed()) } else { Ok(()) }
     }
 
     async fn look_up(&self, record: &Record<'_>) -> Result<Arc<TopicQueues>> {
-        TopicName::check(record.topic)?;
+        task::check_runtime("Producer::enqueue")?;
         let name = TopicName::from(record.topic);
         let topic = self.shared.client.topic(&name, self.shared.settings.max_block, "max_block").await?;
         self.prepare(&name, topic.partition_count(), record)
     }
 
     fn look_up_now(&self, record: &Record<'_>) -> Result<Arc<TopicQueues>> {
-        TopicName::check(record.topic)?;
         let name = TopicName::from(record.topic);
-        let snapshot = self.shared.client.snapshot();
-        match (snapshot.topic(&name), snapshot.topic_error(&name)) {
-            (Some(topic), _) => self.prepare(&name, topic.partition_count(), record),
-            (None, Some(code)) if !code.is_retriable() => Err(Error::broker(code, "Metadata", name.as_str())),
-            _ => {
-                self.shared.client.want(&name);
-                Err(ErrorKind::MetadataPending { topic: name }.into())
-            }
-        }
+        let topic = self.shared.client.topic_now(&name)?;
+        self.prepare(&name, topic.partition_count(), record)
     }
 
     fn prepare(&self, name: &TopicName, count: u32, record: &Record<'_>) -> Result<Arc<TopicQueues>> {
@@ -220,6 +215,8 @@ impl Producer {
         // It may have been added a moment ago: then the next try finds it.
         self.shared.client.refresh();
         let partition = record.partition.unwrap_or(Partition(0));
+        // It may have been added just now: then the next record for it finds it.
+        self.shared.client.refresh();
         Err(ErrorKind::UnknownPartition { topic: name.clone(), partition, count }.into())
     }
 
@@ -250,7 +247,7 @@ impl Producer {
         bytes: usize,
     ) -> Result<Delivery> {
         let timestamp = record.timestamp.unwrap_or(now.unix_ms);
-        let batch_size = self.shared.settings.batch_size;
+        let batch_size = self.shared.settings.batch_size.min(self.shared.settings.max_request_size);
         match queue.append(now.instant, timestamp, record, bytes, batch_size) {
             Ok(appended) => {
                 if appended.news {
@@ -306,6 +303,11 @@ impl fmt::Debug for Producer {
             .field("closed", &self.shared.closed.load(Ordering::Relaxed))
             .finish_non_exhaustive()
     }
+}
+
+async fn wait_for<T>(done: &Done<T>) -> &T {
+    let mut waiting = Waiting::default();
+    std::future::poll_fn(|cx| done.poll(cx, &mut waiting)).await
 }
 
 fn has_partition(topic: &TopicQueues, record: &Record<'_>) -> bool {

@@ -40,6 +40,10 @@ use crate::types::{NodeId, Partition, TopicPartition};
 /// cluster.shutdown().await;
 /// # Ok::<_, milena::Error>(()) }).unwrap();
 /// ```
+///
+/// # Cancel safety
+/// That holds for all calls: one that is dropped before it returns was carried out, or was not, or, where it concerns a
+/// node's listener too, in part; made again, it completes what is missing. The cluster goes on in any case.
 #[derive(Debug)]
 pub struct Cluster {
     actor: Actor,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use milena::{Commit, Consumer, ErrorKind, Offset, Position};
+use milena::{Commit, Consumer, ErrorKind, Offset, OffsetAndMetadata, Position};
 
 use crate::support::{cluster, number, produce, take, tp};
 
@@ -42,6 +42,50 @@ async fn a_call_that_is_dropped_at_any_wait_loses_nothing() {
         numbers.extend(take(&reader, missing).await);
         numbers.sort_unstable();
         assert_eq!(numbers, (0..80).collect::<Vec<_>>(), "dropped after {times} polls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_and_streams_that_are_dropped_at_any_wait_lose_nothing() {
+    for times in 0..8 {
+        let (_cluster, client) = cluster(2, 2).await;
+        let reader = client.reader().topics(["t"]).build().unwrap();
+        let mut numbers = Vec::new();
+        for round in 0..20 {
+            produce(&client, round * 4..(round + 1) * 4, 2).await;
+            if let Some(batch) = poll_times(reader.next_batch(), times).await {
+                let batch = batch.unwrap().unwrap();
+                let value = |value: &[u8]| std::str::from_utf8(value).unwrap().parse::<i32>().unwrap();
+                numbers.extend(batch.records().map(|record| value(record.unwrap().value().unwrap())));
+            }
+            let mut stream = pin!(reader.stream());
+            let next = poll_fn(|cx| futures_core::Stream::poll_next(stream.as_mut(), cx));
+            if let Some(message) = poll_times(next, times).await {
+                numbers.push(number(&message.unwrap().unwrap()));
+            }
+        }
+        let missing = 80 - numbers.len();
+        numbers.extend(take(&reader, missing).await);
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..80).collect::<Vec<_>>(), "dropped after {times} polls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_look_at_what_is_committed_changes_nothing() {
+    for times in 0..8 {
+        let (_cluster, client) = cluster(1, 1).await;
+        produce(&client, 0..10, 1).await;
+        let member = client.consumer("g").topics(["t"]).commit(Commit::Manual).build().unwrap();
+        take(&member, 5).await;
+        poll_times(member.committed(&[tp(0)]), times).await;
+        let offsets = [(tp(0), OffsetAndMetadata::new(3))];
+        poll_times(member.commit_offsets(offsets.into()), times).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let committed = member.committed(&[tp(0)]).await.unwrap();
+        let expected = (times > 0).then_some(Offset(3));
+        assert_eq!(committed.get(&tp(0)).map(|committed| committed.offset), expected, "{times} polls");
+        assert_eq!(take(&member, 1).await, [5]);
     }
 }
 

@@ -295,7 +295,6 @@ impl Reading {
                 self.fail(partition, claim, error);
             }
             fetch::Event::Recreated { partition, claim } => {
-                tracing::warn!(%partition, "the topic was deleted and created again; seek to read the new one");
                 let error = Error::broker(Code::INCONSISTENT_TOPIC_ID, "Metadata", partition.to_string());
                 self.fail(partition, claim, error);
             }
@@ -346,6 +345,7 @@ impl Reading {
 
     fn fail(&self, partition: TopicPartition, claim: Claim, error: Error) {
         if self.claim(&partition) == Some(claim) {
+            tracing::warn!(%partition, %error, "a partition is not read");
             self.hand.fail(Some(partition), error);
         }
     }

@@ -63,4 +63,12 @@ impl CoreSettings {
             Source::Group(membership) => membership.group.topics.clone(),
         }
     }
+
+    /// The group, if it is read as a member of one.
+    pub(crate) fn group(&self) -> Option<&str> {
+        match &self.source {
+            Source::Chosen { .. } => None,
+            Source::Group(membership) => Some(&membership.group.group),
+        }
+    }
 }

@@ -6,6 +6,7 @@ use crate::{
         fetch::{Fetched, Held},
         partition::{Claim, epoch_from_wire},
     },
+    types::TopicPartition,
     wire::batch::{BatchError, Batches, RecordCursor},
 };
 
@@ -14,6 +15,7 @@ use crate::{
 pub(super) struct Item {
     /// The place of the partition in the table of partitions.
     pub(super) slot: usize,
+    pub(super) partition: TopicPartition,
     pub(super) claim: Claim,
     pub(super) high_watermark: i64,
     pub(super) open: Option<Open>,
@@ -30,6 +32,8 @@ pub(super) struct Open {
     pub(super) cursor: RecordCursor,
     /// Behind the batch.
     pub(super) end: Spot,
+    /// Its size as it was fetched, in bytes.
+    pub(super) size: usize,
 }
 
 /// What came of opening the next batch.
@@ -55,6 +59,7 @@ impl Item {
     pub(super) fn new(slot: usize, fetched: Fetched) -> Self {
         Self {
             slot,
+            partition: fetched.partition,
             claim: fetched.claim,
             high_watermark: fetched.high_watermark,
             open: None,
@@ -96,7 +101,7 @@ impl Item {
                 continue;
             }
             match batch.cursor(limit) {
-                Ok(cursor) => self.open = Some(Open { cursor, end }),
+                Ok(cursor) => self.open = Some(Open { cursor, end, size: batch.bytes().len() }),
                 Err(error) => return Opening { found: fault(error, false), ..opening },
             }
             self.is_last = self.batches.clone().next().is_none();

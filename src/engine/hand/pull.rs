@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    item::Open,
     shared::Hand,
     state::{Step, Take, take_batch, take_record},
     types::Spot,
@@ -91,6 +92,9 @@ impl<T> Future for Pull<'_, T> {
                 Step::Open { mut item, from } => {
                     drop(state);
                     let opening = item.open_next(from, this.hand.max_decompressed);
+                    if let Some(Open { cursor, size, .. }) = &item.open {
+                        this.hand.metrics.handed_out(&item.partition, cursor.left().into(), *size);
+                    }
                     state = lock(&this.hand.state);
                     state.put_back(item, opening, &mut garbage);
                 }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     engine::{fetch::Fetched, partition::Claim},
     error::Error,
+    metrics::Metrics,
     sync::{lock, wake::Wake},
     types::TopicPartition,
 };
@@ -25,6 +26,7 @@ pub(crate) struct Hand {
     pub(super) wake: Arc<Wake>,
     /// The most bytes that one batch may have when it is decompressed.
     pub(super) max_decompressed: usize,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What the user has done lately.
@@ -37,8 +39,8 @@ pub(crate) struct Activity {
 }
 
 impl Hand {
-    pub(crate) fn new(wake: Arc<Wake>, max_decompressed: usize) -> Self {
-        Self { state: Mutex::default(), wake, max_decompressed }
+    pub(crate) fn new(wake: Arc<Wake>, max_decompressed: usize, metrics: Arc<Metrics>) -> Self {
+        Self { state: Mutex::default(), wake, max_decompressed, metrics }
     }
 
     /// Takes on a partition, whose position is not known yet.
@@ -72,9 +74,11 @@ impl Hand {
 
     pub(crate) fn remove(&self, partition: &TopicPartition) {
         self.change(|state, garbage| state.remove(partition, garbage));
+        self.metrics.no_longer_consumed(partition);
     }
 
     pub(crate) fn deliver(&self, fetched: Fetched) {
+        self.metrics.fetched(&fetched.partition, fetched.records.len());
         self.change(|state, garbage| state.deliver(fetched, garbage));
     }
 

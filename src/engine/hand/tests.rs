@@ -44,7 +44,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let wake = Arc::new(Wake::default());
-        let hand = Hand::new(Arc::clone(&wake), CAP);
+        let hand = Hand::new(Arc::clone(&wake), CAP, Arc::default());
         let buffered = Buffered::new(1 << 20, Arc::default());
         Self { hand, wake, buffered, claims: Claims::default() }
     }

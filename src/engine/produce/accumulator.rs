@@ -101,12 +101,18 @@ impl Accumulator {
         queues
     }
 
-    /// Takes no more records. What was taken stays to be sent.
+    /// Takes no more records, and rings the sender. What was taken stays to be sent.
     pub(crate) fn close(&self) {
         self.budget.close();
         let mut topics = write(&self.topics);
         topics.closed = true;
         topics.by_name.values().flat_map(|topic| &topic.partitions).for_each(|queue| queue.close());
+        drop(topics);
+        self.wake.ring();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        read(&self.topics).closed
     }
 
     /// Keeps the memory of a finished batch for the next ones.

@@ -112,7 +112,10 @@ impl Identity {
             return false;
         }
         self.state = match read(outcome) {
-            Ok(producer) => State::Known(producer),
+            Ok(producer) => {
+                tracing::info!(producer_id = producer.id, epoch = producer.epoch, "the producer has its id");
+                State::Known(producer)
+            }
             Err(Some(error)) => State::Refused(error),
             Err(None) => {
                 let until = deadline_after(now, self.backoff.delay(attempt, &mut self.random));
@@ -125,6 +128,11 @@ impl Identity {
     /// Moves to the next epoch if `seen` is the identity in force; a new id is asked for when epochs run out.
     pub(crate) fn bump(&mut self, seen: ProducerId) {
         if self.current() == Some(seen) {
+            tracing::info!(
+                producer_id = seen.id,
+                epoch = seen.epoch,
+                "a batch was lost or refused: sequences begin anew"
+            );
             self.state = match seen.epoch.checked_add(1) {
                 Some(epoch) if epoch < i16::MAX => State::Known(ProducerId { epoch, ..seen }),
                 _ => State::Absent,
@@ -135,6 +143,11 @@ impl Identity {
     /// Gives up the id if `seen` is in force: a broker says that somebody else holds a newer epoch of it.
     pub(crate) fn renounce(&mut self, seen: ProducerId) {
         if self.current() == Some(seen) {
+            tracing::warn!(
+                producer_id = seen.id,
+                epoch = seen.epoch,
+                "a broker knows a newer epoch of this producer id: asking for another"
+            );
             self.state = State::Absent;
         }
     }
@@ -144,11 +157,13 @@ impl Identity {
 fn read(outcome: &Outcome) -> Result<ProducerId, Option<Error>> {
     let answer = match outcome {
         Ok(answer) => answer,
-        Err(Failure { error, .. }) if error.is_retriable() => return Err(None),
+        Err(Failure { error, .. }) if error.may_pass() => return Err(None),
         Err(Failure { error, .. }) => return Err(Some(error.clone())),
     };
     let Response::InitProducerId(response) = &answer.response else { return Err(None) };
     match Code::check(response.error_code) {
+        // With a negative one, which stands for none, brokers would not notice what is sent twice.
+        Ok(()) if response.producer_id < 0 || response.producer_epoch < 0 => Err(None),
         Ok(()) => Ok(ProducerId { id: response.producer_id, epoch: response.producer_epoch }),
         Err(code) if code.is_retriable() => Err(None),
         Err(code) => Err(Some(Error::broker(code, "InitProducerId", ""))),

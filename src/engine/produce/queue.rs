@@ -145,9 +145,13 @@ impl PartitionQueue {
         Ok(Appended { done, index, news })
     }
 
+    /// The partition whose queue this is.
+    pub(crate) fn topic_partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: self.partition }
+    }
+
     fn open_batch(&self, now: Instant, expected: usize, batch_size: usize) -> OpenBatch {
-        let partition = TopicPartition { topic: self.topic.clone(), partition: self.partition };
-        let done = BatchDone { partition, outcome: Done::default() };
+        let done = BatchDone { partition: self.topic_partition(), outcome: Done::default() };
         // A batch that stays small is better off with little memory of its own.
         let spare = if expected * 2 > batch_size { self.spares.take() } else { None };
         let builder = match spare {

@@ -143,7 +143,9 @@ impl Sender {
 
     /// When `tick` has something to do next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        earlier(self.timers.first().map(|(due, _)| *due), self.identity.deadline())
+        // An identity is asked for only as long as somebody waits for it.
+        let identity = self.identity.deadline().filter(|_| self.wants_identity());
+        earlier(self.timers.first().map(|(due, _)| *due), identity)
     }
 
     /// Takes the outcome of one of its calls.
@@ -246,11 +248,13 @@ impl Sender {
     }
 
     fn ask_for_identity(&mut self, now: Now, tokens: &mut Tokens, out: &mut Outbox<Event>) {
-        let wanted = self.identity.current().is_none()
-            && self.lanes.values().any(|lane| needs_identity(lane, &self.config));
-        if wanted {
+        if self.wants_identity() {
             out.calls.extend(self.identity.ask(now, tokens));
         }
+    }
+
+    fn wants_identity(&self) -> bool {
+        self.identity.current().is_none() && self.lanes.values().any(|lane| needs_identity(lane, &self.config))
     }
 
     // ---- sending ---------------------------------------------------------------------------------------------

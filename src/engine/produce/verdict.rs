@@ -2,7 +2,9 @@
 
 use super::queue::Written;
 use crate::{
+    engine::partition::subject,
     error::{Code, Disposition, Error},
+    types::TopicPartition,
     wire::messages::produce_response::PartitionProduceResponse,
 };
 
@@ -29,9 +31,9 @@ pub(crate) enum Verdict {
 }
 
 /// Reads the answer for one partition.
-pub(crate) fn read(response: &PartitionProduceResponse, subject: &dyn Fn() -> String) -> Verdict {
+pub(crate) fn read(response: &PartitionProduceResponse, partition: &TopicPartition) -> Verdict {
     let code = Code::new(response.error_code);
-    let error = || Error::broker(code, "Produce", subject());
+    let error = || Error::broker(code, "Produce", subject(code, partition));
     match code {
         Code::NONE => Verdict::Written(Written {
             base_offset: Some(response.base_offset).filter(|offset| *offset >= 0),
@@ -74,7 +76,9 @@ fn may_have_applied(code: Code) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic, reason = "tests")]
     use super::*;
+    use crate::error::ErrorKind;
 
     fn verdict(code: Code) -> Verdict {
         let response = PartitionProduceResponse {
@@ -83,7 +87,7 @@ mod tests {
             log_append_time_ms: -1,
             ..PartitionProduceResponse::default()
         };
-        read(&response, &|| "t-0".to_owned())
+        read(&response, &TopicPartition::new("t", 0))
     }
 
     #[test]
@@ -94,6 +98,12 @@ mod tests {
                 "{code}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_not_authorized_is_the_topic_and_not_its_partition() {
+        let Verdict::Rejected { error, .. } = verdict(Code::TOPIC_AUTHORIZATION_FAILED) else { panic!() };
+        assert!(matches!(error.kind(), ErrorKind::NotAuthorized { name, .. } if name == "t"), "{error}");
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Sender {
             let verdict = match answers.get(lane) {
                 Some(answer) => {
                     out.events.extend(leader_hint(lane, response, answer).map(Event::LeaderChanged));
-                    verdict::read(answer, &|| subject(lane))
+                    verdict::read(answer, &lane.queue.topic_partition())
                 }
                 None if self.config.acks == 0 => Verdict::Written(NOWHERE),
                 // An answer that misses a partition acknowledges nothing.
@@ -77,7 +77,7 @@ impl Sender {
             let error = error.clone();
             // With acks = 0 nobody will ever know: sending again could write it twice.
             let gone = maybe_sent && self.config.acks == 0;
-            let verdict = if gone || !(error.is_retriable() || maybe_sent) {
+            let verdict = if gone || !(error.may_pass() || maybe_sent) {
                 Verdict::Rejected { error, maybe_written: maybe_sent }
             } else {
                 Verdict::Retry { error, maybe_written: maybe_sent, refresh: true }
@@ -157,10 +157,8 @@ impl Sender {
             let outcome = Err(undelivered(now, open.opened_at, false, cause));
             out.events.push(Event::Completed(Completion::of_open(open, outcome)));
         }
-        let partition = subject(lane);
         let (ended, overdue) = lane.expire(limit);
         for batch in overdue {
-            tracing::warn!(%partition, "delivery timeout with a batch in flight: it may have been written");
             let outcome = Err(undelivered(now, batch.created, true, batch.last_error.clone()));
             out.events.push(Event::Completed(batch.complete_early(outcome)));
         }

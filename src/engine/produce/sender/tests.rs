@@ -112,6 +112,8 @@ impl Bench {
     fn tick(&mut self) -> Vec<Call> {
         self.sender.tick(self.now, &mut self.tokens, &mut self.out);
         self.sender.check();
+        let due = self.sender.deadline();
+        assert!(due.is_none_or(|due| due > self.now.instant), "a tick does what is due");
         mem::take(&mut self.out.calls)
     }
 
@@ -219,6 +221,62 @@ fn nothing_is_sent_before_the_identity_is_known() {
     let calls = bench.tick();
     let header = header(&calls[0], 0);
     assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (5, 0, 0));
+}
+
+#[test]
+fn an_identity_that_nobody_waits_for_any_more_is_not_asked_for() {
+    let mut bench = Bench::new(|config| config.delivery_timeout = Duration::from_secs(1));
+    bench.append(0, "a");
+    let call = bench.tick().remove(0);
+    bench.advance(Duration::from_millis(990));
+    bench.lose(&call, false);
+    bench.advance(Duration::from_secs(60));
+    assert!(bench.tick().is_empty());
+    assert_eq!((bench.completed().len(), bench.sender.deadline()), (1, None), "there is nothing to do");
+    bench.append(0, "b");
+    assert_eq!(bench.tick().len(), 1);
+}
+
+#[test]
+fn an_identity_that_is_none_is_asked_for_again() {
+    let mut bench = Bench::new(|_| {});
+    bench.append(0, "a");
+    let call = bench.tick().remove(0);
+    bench.give_identity(&call, -1);
+    assert!(bench.tick().is_empty(), "not sent without one, when brokers would take it twice");
+    bench.advance(Duration::from_secs(1));
+    let call = bench.tick().remove(0);
+    bench.give_identity(&call, 5);
+    assert_eq!(header(&bench.tick()[0], 0).producer_id, 5);
+}
+
+#[test]
+fn garbage_from_a_broker_is_no_reason_to_give_a_record_up() {
+    let garbage: [ErrorKind; 3] = [
+        ErrorKind::NotKafka { peer: "p".into(), looks_like: "HTTP" },
+        ErrorKind::Malformed { peer: "p".into(), detail: "d".into() },
+        ErrorKind::FrameSize { peer: "p".into(), length: -1, limit: 9, setting: "s" },
+    ];
+    let mut bench = Bench::new(|_| {});
+    bench.append(0, "a");
+    for kind in &garbage {
+        let call = bench.tick().remove(0);
+        let failure = Failure { maybe_sent: true, error: kind.clone().into() };
+        bench.sender.answer(bench.now, call.token, Err(failure), &mut bench.out);
+        bench.advance(Duration::from_secs(1));
+    }
+    let call = bench.tick().remove(0);
+    bench.give_identity(&call, 5);
+    for kind in &garbage {
+        let call = bench.tick().remove(0);
+        let failure = Failure { maybe_sent: false, error: kind.clone().into() };
+        bench.sender.answer(bench.now, call.token, Err(failure), &mut bench.out);
+        bench.advance(Duration::from_secs(2));
+    }
+    let call = bench.tick().remove(0);
+    assert!(bench.completed().is_empty());
+    bench.answer(&call, &[(0, Code::NONE, 0)]);
+    assert!(matches!(bench.completed()[..], [Ok(_)]));
 }
 
 #[test]

@@ -113,10 +113,18 @@ impl Sender {
                 }
                 true
             }
+            Verdict::Gap(error) if batch.maybe_written && lane.is_oldest(batch.order) => {
+                // A copy that was never answered may still arrive, and so may what is missing before it: under a new
+                // stamp it could be there twice.
+                lane.break_off();
+                let outcome = Err(undelivered(now, batch.created, true, Some(error)));
+                out.events.push(Event::Completed(batch.complete(outcome)));
+                return;
+            }
             Verdict::Gap(error) => {
                 batch.last_error = Some(error);
                 // Behind one that is outstanding the gap is expected: this one had overtaken it.
-                let counts = lane.is_oldest(batch.order) || lane.is_broken();
+                let counts = !batch.maybe_written && (lane.is_oldest(batch.order) || lane.is_broken());
                 if counts {
                     lane.leave_hole(batch.order);
                 }

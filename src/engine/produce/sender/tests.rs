@@ -402,6 +402,26 @@ fn a_batch_that_failed_in_flight_keeps_its_sequence_until_its_fate_is_known() {
     assert_eq!((stamp(&again, 0), header(&again, 0).count), ((1, 0), 1));
 }
 
+/// What was sent over a connection that is gone may arrive much later, together with what is missing before it.
+#[test]
+fn a_gap_before_a_batch_that_may_have_been_sent_before_does_not_stamp_it_anew() {
+    let mut bench = Bench::ready(|config| config.delivery_timeout = Duration::from_secs(40));
+    let missing = bench.send(0, "missing");
+    bench.advance(Duration::from_secs(10));
+    let behind = bench.send(0, "behind");
+    bench.lose(&missing, true);
+    bench.lose(&behind, true);
+    bench.advance(Duration::from_secs(31));
+    let again = bench.tick().remove(0);
+    assert!(bench.completed()[0].as_ref().unwrap_err().maybe_written());
+    assert_eq!(produce(&again), produce(&behind), "under its own stamp");
+    bench.answer(&again, &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
+    let outcomes = bench.completed();
+    assert_eq!(outcomes.len(), 1);
+    assert!(outcomes[0].as_ref().unwrap_err().maybe_written());
+    assert_eq!(stamp(&bench.send(0, "next"), 0), (1, 0));
+}
+
 #[test]
 fn an_overdue_batch_that_was_written_leaves_no_hole() {
     let mut bench = Bench::ready(|config| config.delivery_timeout = Duration::from_secs(40));

@@ -42,9 +42,7 @@ pub(super) fn refuse(request: &Request, version: i16, code: Code) -> Option<Resp
             let none = InitProducerIdResponse { producer_id: -1, producer_epoch: -1, ..Default::default() };
             InitProducerIdResponse { error_code, ..none }.into()
         }
-        Request::JoinGroup(r) => {
-            JoinGroupResponse { error_code, member_id: r.member_id.clone(), ..Default::default() }.into()
-        }
+        Request::JoinGroup(r) => super::group::join_error(code, r.member_id.clone()).into(),
         Request::LeaveGroup(_) => LeaveGroupResponse { error_code, ..Default::default() }.into(),
         Request::ListGroups(_) => ListGroupsResponse { error_code, ..Default::default() }.into(),
         Request::OffsetFetch(r) if version >= 8 => {

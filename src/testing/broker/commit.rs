@@ -7,7 +7,7 @@ use super::group::{Committed, Group};
 use super::groups::check_group;
 use super::state::{State, TopicKey};
 use crate::error::{Code, Resource};
-use crate::wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use crate::wire::messages::offset_commit_request::OffsetCommitRequestPartition;
 use crate::wire::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -34,10 +34,18 @@ const TOP_LEVEL_ERROR: i16 = 2;
 const WITH_EPOCH: i16 = 5;
 
 pub(super) fn commit(state: &mut State, call: &Call, request: &OffsetCommitRequest) -> OffsetCommitResponse {
+    let denied = state.is_denied(Resource::Group, &request.group_id);
+    let allowed = if denied { Err(Code::GROUP_AUTHORIZATION_FAILED) } else { Ok(()) };
     let checked = check_commit(state, call, request);
     let topics = request.topics.iter().map(|topic| {
+        let name = allowed.and_then(|()| topic_name(state, call, topic.topic_id, &topic.name));
         let partitions = topic.partitions.iter().map(|partition| {
-            let done = checked.and_then(|()| commit_one(state, call, &request.group_id, topic, partition));
+            // What is not there is said first, whoever asks.
+            let done = name.clone().and_then(|name| {
+                check_partition(state, call, &name, partition.partition_index)?;
+                checked?;
+                commit_one(state, &request.group_id, &name, partition)
+            });
             OffsetCommitResponsePartition {
                 partition_index: partition.partition_index,
                 error_code: done.err().unwrap_or(Code::NONE).get(),
@@ -74,19 +82,19 @@ fn check_commit(state: &mut State, call: &Call, request: &OffsetCommitRequest) -
     state.with_group(&request.group_id, check).unwrap_or(Err(Code::UNKNOWN_MEMBER_ID))
 }
 
+/// Whether the partition is there, and no fault rule refuses it.
+fn check_partition(state: &State, call: &Call, topic: &Str, index: i32) -> Result<(), Code> {
+    let found = state.topic(topic).and_then(|topic| topic.partition(index));
+    found.ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    call.refused(topic, index).map_or(Ok(()), Err)
+}
+
 fn commit_one(
     state: &mut State,
-    call: &Call,
     group: &Str,
-    topic: &OffsetCommitRequestTopic,
+    name: &Str,
     partition: &OffsetCommitRequestPartition,
 ) -> Result<(), Code> {
-    let name = topic_name(state, call, topic.topic_id, &topic.name)?;
-    if let Some(code) = call.refused(&name, partition.partition_index) {
-        return Err(code);
-    }
-    let found = state.topic(&name).and_then(|topic| topic.partition(partition.partition_index));
-    found.ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
     let metadata = partition.committed_metadata.clone().unwrap_or_default();
     if metadata.len() > state.settings.offset_metadata_max_bytes {
         return Err(Code::OFFSET_METADATA_TOO_LARGE);
@@ -97,7 +105,7 @@ fn commit_one(
         metadata,
     };
     let limit = state.limits.offsets_per_group;
-    let commit = |group: &mut Group| group.commit(&name, partition.partition_index, committed, limit);
+    let commit = |group: &mut Group| group.commit(name, partition.partition_index, committed, limit);
     let done = state.with_group(group, commit).unwrap_or(false);
     if done { Ok(()) } else { Err(Code::POLICY_VIOLATION) }
 }

@@ -20,6 +20,8 @@ const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 /// The first version of DescribeGroups that says that a group is not there.
 const SAYS_UNKNOWN: i16 = 6;
+/// All that can be done with a group, as the bits of Kafka's `AclOperation`.
+const GROUP_OPERATIONS: i32 = 3_400;
 
 pub(super) fn find(state: &State, call: &Call, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
     let kind = if call.version == 0 { GROUP } else { request.key_type };
@@ -78,8 +80,14 @@ pub(super) fn describe(
     call: &Call,
     request: &DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
-    let groups = request.groups.iter().map(|id| describe_one(state, call, id)).collect();
-    DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }
+    let groups = request.groups.iter().map(|id| {
+        let mut described = describe_one(state, call, id);
+        if request.include_authorized_operations {
+            described.authorized_operations = GROUP_OPERATIONS;
+        }
+        described
+    });
+    DescribeGroupsResponse { groups: groups.collect(), ..DescribeGroupsResponse::default() }
 }
 
 fn describe_one(state: &State, call: &Call, id: &Str) -> DescribedGroup {

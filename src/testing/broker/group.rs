@@ -336,7 +336,12 @@ impl Member {
 }
 
 pub(super) fn join_error(code: Code, member_id: Str) -> JoinGroupResponse {
-    JoinGroupResponse { error_code: code.get(), member_id, ..JoinGroupResponse::default() }
+    JoinGroupResponse {
+        error_code: code.get(),
+        member_id,
+        protocol_name: None,
+        ..JoinGroupResponse::default()
+    }
 }
 
 pub(super) fn sync_error(code: Code) -> SyncGroupResponse {

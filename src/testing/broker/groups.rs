@@ -17,10 +17,12 @@ use crate::wire::str::Str;
 
 /// The first version of LeaveGroup in which several members leave.
 const LEAVE_MANY: i16 = 3;
+/// The first version of SyncGroup that must say which protocol was chosen (KIP-559).
+const NAMES_PROTOCOL: i16 = 5;
 
 pub(super) fn join(state: &mut State, call: &Call, request: &JoinGroupRequest) -> Handled {
     let refused = |code: Code| join_error(code, request.member_id.clone()).into();
-    if let Err(code) = check_group(state, call, &request.group_id) {
+    if let Err(code) = check_named_group(state, call, &request.group_id) {
         return refused(code);
     }
     let session = Duration::from_millis(u64::try_from(request.session_timeout_ms).unwrap_or(0));
@@ -50,6 +52,10 @@ pub(super) fn join(state: &mut State, call: &Call, request: &JoinGroupRequest) -
 }
 
 pub(super) fn sync(state: &mut State, call: &Call, request: &SyncGroupRequest) -> Handled {
+    if call.version >= NAMES_PROTOCOL && (request.protocol_type.is_none() || request.protocol_name.is_none())
+    {
+        return sync_error(Code::INCONSISTENT_GROUP_PROTOCOL).into();
+    }
     match member_request(state, call, &request.group_id, |group| group.sync(call, request)) {
         Ok(Some(response)) => response.into(),
         Ok(None) => Handled::Later,
@@ -64,7 +70,7 @@ pub(super) fn heartbeat(state: &mut State, call: &Call, request: &HeartbeatReque
 
 pub(super) fn leave(state: &mut State, call: &Call, request: &LeaveGroupRequest) -> LeaveGroupResponse {
     let failed = |code: Code| LeaveGroupResponse { error_code: code.get(), ..LeaveGroupResponse::default() };
-    if let Err(code) = check_group(state, call, &request.group_id) {
+    if let Err(code) = check_named_group(state, call, &request.group_id) {
         return failed(code);
     }
     let mut leave_one = |member_id: &Str, instance: Option<&Str>| {
@@ -84,12 +90,18 @@ pub(super) fn leave(state: &mut State, call: &Call, request: &LeaveGroupRequest)
     LeaveGroupResponse { members: members.collect(), ..LeaveGroupResponse::default() }
 }
 
-/// Whether the group may be used, and here.
+/// Whether the group may have members, and here.
+fn check_named_group(state: &State, call: &Call, group: &Str) -> Result<(), Code> {
+    match check_group(state, call, group) {
+        Ok(()) if group.is_empty() => Err(Code::INVALID_GROUP_ID),
+        checked => checked,
+    }
+}
+
+/// Whether the group may be used, and here. One without a name may have offsets.
 pub(super) fn check_group(state: &State, call: &Call, group: &Str) -> Result<(), Code> {
     if state.is_denied(Resource::Group, group) {
         Err(Code::GROUP_AUTHORIZATION_FAILED)
-    } else if group.is_empty() {
-        Err(Code::INVALID_GROUP_ID)
     } else if state.coordinator(group) != Some(call.node) {
         Err(Code::NOT_COORDINATOR)
     } else {
@@ -104,7 +116,7 @@ fn member_request<R>(
     group: &Str,
     ask: impl FnOnce(&mut Group) -> Result<R, Code>,
 ) -> Result<R, Code> {
-    check_group(state, call, group)?;
+    check_named_group(state, call, group)?;
     state.with_group(group, ask).unwrap_or(Err(Code::UNKNOWN_MEMBER_ID))
 }
 

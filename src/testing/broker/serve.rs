@@ -17,6 +17,9 @@ use crate::wire::codec::Segments;
 use crate::wire::messages::{FetchRequest, FetchResponse};
 use crate::wire::versions::ApiKey;
 
+/// The first version of JoinGroup that can say that no protocol was chosen.
+const NULL_PROTOCOL: i16 = 7;
+
 impl Broker {
     /// Begins the next request of a connection, if the one before is done.
     pub(super) fn begin(&mut self, now: Now, id: ConnectionId) {
@@ -197,6 +200,11 @@ impl Broker {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.muted_until = Some(deadline_after(now, *throttle));
             }
+        }
+        if let Response::JoinGroup(join) = &mut response
+            && current.call.version < NULL_PROTOCOL
+        {
+            join.protocol_name.get_or_insert_default();
         }
         let Some(frame) = self.encode(id, current.call.version, current.correlation_id, &response) else {
             return;

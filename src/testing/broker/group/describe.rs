@@ -35,7 +35,8 @@ impl Group {
             client_id: member.client_id.clone(),
             client_host: "/127.0.0.1".into(),
             member_metadata: if is_stable { member.metadata(self.protocol.as_ref()) } else { Bytes::new() },
-            member_assignment: if is_stable { member.assignment.clone() } else { Bytes::new() },
+            // During a rebalance it is the one of before.
+            member_assignment: member.assignment.clone(),
             ..DescribedGroupMember::default()
         });
         DescribedGroup {

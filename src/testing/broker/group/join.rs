@@ -66,9 +66,10 @@ impl Group {
         if self.phase == Phase::Empty || self.members.is_empty() {
             return !request.protocol_type.is_empty() && !request.protocols.is_empty();
         }
-        let others = || self.members.iter().filter(|member| member.id != request.member_id);
+        // All members: one that joins again may not turn to protocols of which it spoke none.
+        let common = |protocol: &Str| self.members.iter().all(|member| member.speaks(protocol));
         self.protocol_type.as_ref() == Some(&request.protocol_type)
-            && request.protocols.iter().any(|protocol| others().all(|member| member.speaks(&protocol.name)))
+            && request.protocols.iter().any(|protocol| common(&protocol.name))
     }
 
     fn add(&mut self, call: &Call, request: &JoinGroupRequest, id: Str, initial_delay: Duration) {

@@ -127,8 +127,6 @@ fn commits_are_checked() {
         request.topics[0].partitions[0].committed_metadata = Some("x".repeat(length).into());
         assert_eq!(commit(&mut world, 9, request), code);
     }
-    let nameless = OffsetCommitRequest { group_id: Str::default(), ..commit_request(&world, "t") };
-    assert_eq!(commit(&mut world, 9, nameless), Code::INVALID_GROUP_ID);
     world.broker.deny(Resource::Topic, "t");
     let request = commit_request(&world, "t");
     assert_eq!(commit(&mut world, 9, request.clone()), Code::TOPIC_AUTHORIZATION_FAILED);
@@ -193,7 +191,7 @@ fn a_group_with_members_takes_commits_of_its_generation_only() {
         member_id: member.into(),
         ..Default::default()
     };
-    assert_eq!(world.ask::<SyncGroupResponse>(1, 5, sync).error_code, 0);
+    assert_eq!(world.ask::<SyncGroupResponse>(1, 4, sync).error_code, 0);
     cases(&mut world, Code::NONE);
     // A commit is a sign of life.
     for _ in 0..3 {
@@ -233,4 +231,28 @@ fn a_group_has_a_limit_of_offsets() {
     assert_eq!(commit(&mut world, 9, request.clone()), Code::NONE);
     request.topics[0].partitions[0].partition_index = 1;
     assert_eq!(commit(&mut world, 9, request), Code::POLICY_VIOLATION);
+}
+
+#[test]
+fn a_group_without_a_name_may_have_offsets_but_no_members() {
+    let mut world = world();
+    let request = OffsetCommitRequest { group_id: "".into(), ..commit_request(&world, "t") };
+    assert_eq!(commit(&mut world, 8, request), Code::NONE);
+    let beat = HeartbeatRequest { group_id: "".into(), member_id: "m".into(), ..Default::default() };
+    let response: HeartbeatResponse = world.ask(1, 4, beat);
+    assert_eq!(Code::new(response.error_code), Code::INVALID_GROUP_ID);
+}
+
+#[test]
+fn a_partition_that_is_not_there_is_said_before_who_asks_is_judged() {
+    let mut world = world();
+    let stranger = OffsetCommitRequest {
+        generation_id_or_member_epoch: 3,
+        member_id: "somebody".into(),
+        ..commit_request(&world, "t")
+    };
+    let mut nowhere = stranger.clone();
+    nowhere.topics[0].partitions[0].partition_index = 9;
+    assert_eq!(commit(&mut world, 9, stranger), Code::GROUP_ID_NOT_FOUND);
+    assert_eq!(commit(&mut world, 9, nowhere), Code::UNKNOWN_TOPIC_OR_PARTITION);
 }

@@ -15,6 +15,8 @@ struct Peer {
     instance: Option<Str>,
     protocols: Vec<&'static str>,
     generation: i32,
+    /// What was chosen.
+    protocol: Option<Str>,
     version: i16,
 }
 
@@ -26,7 +28,8 @@ impl Peer {
     fn at(world: &mut World, node: i32) -> Self {
         let connection = world.connect(node);
         let protocols = vec!["range"];
-        Self { connection, id: Str::default(), instance: None, protocols, generation: -1, version: 9 }
+        let (id, protocol) = (Str::default(), Some("range".into()));
+        Self { connection, id, instance: None, protocols, generation: -1, protocol, version: 9 }
     }
 
     fn fixed(world: &mut World, instance: &str) -> Self {
@@ -63,6 +66,7 @@ impl Peer {
         }
         if response.error_code == 0 {
             self.generation = response.generation_id;
+            self.protocol = response.protocol_name.clone();
         }
         Some(response)
     }
@@ -88,6 +92,7 @@ impl Peer {
             member_id: self.id.clone(),
             group_instance_id: self.instance.clone(),
             protocol_type: Some("consumer".into()),
+            protocol_name: self.protocol.clone(),
             assignments: assignments.collect(),
             ..Default::default()
         };
@@ -302,6 +307,7 @@ fn old_generations_and_strangers_are_refused() {
         group_id: "g".into(),
         generation_id: a.generation,
         member_id: a.id.clone(),
+        protocol_type: Some("consumer".into()),
         protocol_name: Some("sticky".into()),
         ..Default::default()
     };
@@ -555,4 +561,31 @@ fn groups_are_listed_and_described() {
     assert_eq!(Code::new(unknown.error_code), Code::GROUP_ID_NOT_FOUND);
     let old = &describe(&mut world, 5)[1];
     assert_eq!((old.error_code, old.group_state.as_str()), (0, "Dead"));
+}
+
+#[test]
+fn a_member_that_joins_again_speaks_a_protocol_that_it_spoke() {
+    let mut world = World::new(1);
+    let mut peer = Peer::new(&mut world);
+    peer.version = 3;
+    peer.send_join(&mut world);
+    assert_eq!(peer.joined(&mut world).unwrap().error_code, 0);
+    peer.protocols = vec!["other"];
+    peer.send_join(&mut world);
+    let refused = peer.joined(&mut world).unwrap();
+    assert_eq!(Code::new(refused.error_code), Code::INCONSISTENT_GROUP_PROTOCOL);
+    assert_eq!(refused.protocol_name.as_deref(), Some(""), "an old version has no null");
+    peer.version = 9;
+    peer.send_join(&mut world);
+    assert_eq!(peer.joined(&mut world).unwrap().protocol_name, None);
+}
+
+#[test]
+fn from_version_five_on_a_sync_says_which_protocol_was_chosen() {
+    let mut world = World::new(1);
+    let request = SyncGroupRequest { group_id: "g".into(), member_id: "m".into(), ..Default::default() };
+    let response: SyncGroupResponse = world.ask(1, 5, request.clone());
+    assert_eq!(Code::new(response.error_code), Code::INCONSISTENT_GROUP_PROTOCOL);
+    let response: SyncGroupResponse = world.ask(1, 4, request);
+    assert_eq!(Code::new(response.error_code), Code::UNKNOWN_MEMBER_ID);
 }

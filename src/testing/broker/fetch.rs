@@ -29,7 +29,8 @@ const LEADER_ADDRESSES: i16 = 16;
 pub(super) struct Fetch {
     pub(super) partitions: Vec<Wanted>,
     min_bytes: usize,
-    max_bytes: usize,
+    /// `None` for a number below 0, which fails partition by partition.
+    max_bytes: Option<usize>,
     committed: bool,
     pub(super) until: Instant,
     /// 0 for none.
@@ -56,7 +57,8 @@ pub(super) struct Wanted {
     pub(super) current_leader_epoch: i32,
     pub(super) offset: i64,
     pub(super) last_epoch: i32,
-    pub(super) max_bytes: usize,
+    /// `None` for a number below 0.
+    pub(super) max_bytes: Option<usize>,
 }
 
 /// How the topic was named, and how a session that knows it by id found it.
@@ -79,11 +81,11 @@ pub(super) struct Reading {
 impl Fetch {
     pub(super) fn new(state: &State, call: &Call, request: &FetchRequest, opened: Opened) -> Self {
         let limit = usize::try_from(state.settings.fetch_max_bytes).unwrap_or(0);
-        let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(limit);
+        let max_bytes = usize::try_from(request.max_bytes).ok().map(|max| max.min(limit));
         let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
         Self {
             partitions: opened.partitions,
-            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
+            min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes.unwrap_or(0)),
             max_bytes,
             committed: request.isolation_level == 1,
             until: deadline_after(call.now, wait),
@@ -97,14 +99,17 @@ impl Fetch {
         let mut room = self.max_bytes;
         let (mut bytes, mut failed, mut whole_first) = (0, false, true);
         let mut response = FetchResponse { session_id: self.session_id, ..FetchResponse::default() };
-        for wanted in &self.partitions {
+        // What is not there is answered behind all that is.
+        let (there, not_there): (Vec<&Wanted>, Vec<&Wanted>) =
+            self.partitions.iter().partition(|wanted| !find(state, wanted).is_err_and(is_not_there));
+        for wanted in there.into_iter().chain(not_there) {
             let data = match self.read_one(state, call, wanted, room, whole_first) {
                 Ok(data) => data,
                 Err(code) => failed_partition(state, call, wanted, code),
             };
             let read = data.records.as_ref().map_or(0, Bytes::len);
             bytes += read;
-            room = room.saturating_sub(read);
+            room = room.map(|room| room.saturating_sub(read));
             whole_first &= read == 0;
             failed |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
             push(&mut response.responses, wanted, data);
@@ -121,7 +126,7 @@ impl Fetch {
         state: &State,
         call: &Call,
         wanted: &Wanted,
-        room: usize,
+        room: Option<usize>,
         whole_first: bool,
     ) -> Result<PartitionData, Code> {
         let (name, partition) = find(state, wanted)?;
@@ -147,7 +152,12 @@ impl Fetch {
         if !(log.start()..=log.end()).contains(&wanted.offset) {
             return Err(Code::OFFSET_OUT_OF_RANGE);
         }
-        data.records = Some(log.read(wanted.offset, wanted.max_bytes.min(room), whole_first));
+        if wanted.offset < log.end() {
+            let (Some(most), Some(room)) = (wanted.max_bytes, room) else {
+                return Err(Code::UNKNOWN_SERVER_ERROR);
+            };
+            data.records = Some(log.read(wanted.offset, most.min(room), whole_first));
+        }
         Ok(data)
     }
 }
@@ -184,11 +194,20 @@ fn diverging_epoch(partition: &Partition, wanted: &Wanted) -> Result<Option<Epoc
     Ok(diverges.then(|| EpochEndOffset { epoch, end_offset, ..EpochEndOffset::default() }))
 }
 
+/// Whether the code says that no log was looked for.
+fn is_not_there(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UNKNOWN_TOPIC_OR_PARTITION | Code::UNKNOWN_TOPIC_ID | Code::TOPIC_AUTHORIZATION_FAILED
+    )
+}
+
 fn failed_partition(state: &State, call: &Call, wanted: &Wanted, code: Code) -> PartitionData {
     let mut data = PartitionData {
         partition_index: wanted.partition,
         error_code: code.get(),
         high_watermark: -1,
+        aborted_transactions: is_not_there(code).then(Vec::new),
         records: Some(Bytes::new()),
         ..PartitionData::default()
     };

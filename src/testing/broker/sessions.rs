@@ -32,7 +32,7 @@ struct Session {
     by_topic_id: bool,
     partitions: BTreeMap<Key, Cached>,
     used: Instant,
-    /// Counts answers, so that partitions take turns.
+    /// Counts the places in the queue in which partitions take turns.
     turns: u64,
 }
 
@@ -44,6 +44,7 @@ struct Cached {
     wanted: Wanted,
     /// What was answered last; `None` if that was an error, or nothing yet.
     sent: Option<Sent>,
+    /// Its place: who is new stands last, and whoever gets records goes there.
     turn: u64,
 }
 
@@ -126,13 +127,13 @@ impl Sessions {
     /// Remembers what is answered; where only news is wanted, takes everything else out of the answer.
     pub(super) fn answered(&mut self, response: &mut FetchResponse, only_news: bool) {
         let Some(session) = self.by_id.get_mut(&response.session_id) else { return };
-        session.turns += 1;
         for topic in &mut response.responses {
             topic.partitions.retain(|data| {
                 let key = (topic.topic_id, topic.topic.clone(), data.partition_index);
                 let is_news = session.partitions.get_mut(&key).is_none_or(|cached| cached.answered(data));
                 let has_records = data.records.as_ref().is_some_and(|records| !records.is_empty());
-                if let Some(cached) = session.partitions.get_mut(&key).filter(|_| has_records) {
+                if let Some(cached) = session.partitions.get_mut(&key).filter(|_| has_records && only_news) {
+                    session.turns += 1;
                     cached.turn = session.turns;
                 }
                 is_news || !only_news
@@ -149,7 +150,9 @@ impl Session {
             let key = key(&wanted);
             // A partition that is named again has been answered before, and its topic keeps the name that it had.
             let before = self.partitions.remove(&key);
-            let (sent, turn) = before.as_ref().map_or((None, 0), |cached| (cached.sent, cached.turn));
+            self.turns += 1;
+            let (sent, turn) =
+                before.as_ref().map_or((None, self.turns), |cached| (cached.sent, cached.turn));
             if let Some(before) = before.filter(|before| !before.wanted.topic.name.is_empty()) {
                 wanted.topic = before.wanted.topic;
             }
@@ -204,7 +207,7 @@ fn wanted(state: &State, version: i16, request: &FetchRequest) -> Vec<Wanted> {
             current_leader_epoch: partition.current_leader_epoch,
             offset: partition.fetch_offset,
             last_epoch: partition.last_fetched_epoch,
-            max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
+            max_bytes: usize::try_from(partition.partition_max_bytes).ok(),
         }
     });
     wanted.collect()

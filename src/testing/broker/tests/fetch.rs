@@ -297,3 +297,35 @@ fn compaction_keeps_the_newest_of_each_key_and_the_last_batch_of_each_producer()
     let mut world = world();
     assert!(!world.broker.compact(world.now, "t", 0), "the topic is not to be compacted");
 }
+
+#[test]
+fn a_limit_below_nothing_fails_where_there_is_something() {
+    let mut world = World::new(1);
+    world.topic("t", 1, &[]);
+    world.produce(0, batch(&["a"]));
+    let code = |world: &mut World, offset, max_bytes, partition_max_bytes| {
+        let mut request = FetchRequest { max_bytes, max_wait_ms: 0, ..fetch_request(world, "t", 0, offset) };
+        request.topics[0].partitions[0].partition_max_bytes = partition_max_bytes;
+        let response: FetchResponse = world.ask(1, 17, request);
+        let data = &response.responses[0].partitions[0];
+        assert_eq!(data.aborted_transactions, None);
+        Code::new(data.error_code)
+    };
+    assert_eq!(code(&mut world, 0, -1, 100), Code::UNKNOWN_SERVER_ERROR);
+    assert_eq!(code(&mut world, 0, 100, -1), Code::UNKNOWN_SERVER_ERROR);
+    assert_eq!(code(&mut world, 1, -1, -1), Code::NONE);
+    assert_eq!(code(&mut world, 7, 100, 100), Code::OFFSET_OUT_OF_RANGE);
+}
+
+#[test]
+fn what_is_not_there_is_answered_last() {
+    let mut world = World::new(1);
+    world.topic("t", 1, &[]);
+    let mut request = FetchRequest { max_wait_ms: 0, ..fetch_request(&world, "t", 9, 0) };
+    request.topics[0].partitions.extend(fetch_request(&world, "t", 0, 0).topics.remove(0).partitions);
+    let response: FetchResponse = world.ask(1, 17, request);
+    let answers = response.responses.iter().flat_map(|topic| &topic.partitions);
+    let answers: Vec<_> =
+        answers.map(|data| (data.partition_index, data.aborted_transactions.clone())).collect();
+    assert_eq!(answers, [(0, None), (9, Some(Vec::new()))]);
+}

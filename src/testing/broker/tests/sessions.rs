@@ -165,3 +165,19 @@ fn partitions_take_turns_when_there_is_too_much_to_read() {
     };
     assert_eq!([first(1), first(2), first(3), first(4)], [0, 1, 0, 1]);
 }
+
+#[test]
+fn who_is_new_stands_last_and_who_was_served_goes_there() {
+    let mut world = World::new(1);
+    world.topic("t", 3, &[]);
+    let id = session(&mut world, 16);
+    let request = FetchRequest { topics: fetch_request(&world, "t", 2, 9).topics, ..next(id, 1) };
+    let response: FetchResponse = world.ask(1, 16, request);
+    assert_eq!(partitions(&response), [2], "out of range");
+    world.produce(0, batch(&["a"]));
+    world.produce(1, batch(&["b"]));
+    let response: FetchResponse = world.ask(1, 16, next(id, 2));
+    assert_eq!(partitions(&response), [0, 1, 2]);
+    let response: FetchResponse = world.ask(1, 16, next(id, 3));
+    assert_eq!(partitions(&response), [2, 0, 1]);
+}

@@ -1,5 +1,7 @@
 //! ListOffsets and OffsetForLeaderEpoch: where a log begins and ends, in time and in epochs.
 
+use std::collections::BTreeMap;
+
 use super::call::Call;
 use super::leadership::{check_epoch, check_leader};
 use super::log::Found;
@@ -31,8 +33,21 @@ const NONE: Found = Found { timestamp: -1, offset: -1, epoch: -1 };
 
 pub(super) fn list(state: &State, call: &Call, request: &ListOffsetsRequest) -> ListOffsetsResponse {
     let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|wanted| {
-            let found = list_one(state, call, &topic.name, wanted);
+        let mut times: BTreeMap<i32, usize> = BTreeMap::new();
+        for wanted in &topic.partitions {
+            *times.entry(wanted.partition_index).or_default() += 1;
+        }
+        let is_last = |at: usize, index: i32| {
+            topic.partitions.iter().skip(at + 1).all(|other| other.partition_index != index)
+        };
+        let once = topic.partitions.iter().enumerate().filter(|(at, p)| is_last(*at, p.partition_index));
+        let partitions = once.map(|(_, wanted)| {
+            let is_twice = times.get(&wanted.partition_index).is_some_and(|times| *times > 1);
+            let found = if is_twice {
+                Err(Code::INVALID_REQUEST)
+            } else {
+                list_one(state, call, &topic.name, wanted)
+            };
             let (code, found) = found.map_or_else(|code| (code, NONE), |found| (Code::NONE, found));
             ListOffsetsPartitionResponse {
                 partition_index: wanted.partition_index,
@@ -112,7 +127,9 @@ fn end_of_epoch(
     let found = find(state, call, topic, wanted.partition).and_then(|partition| {
         check_leader(partition, call.node)?;
         check_epoch(partition, wanted.current_leader_epoch)?;
-        Ok(partition.log.end_of_epoch(wanted.leader_epoch).unwrap_or((-1, -1)))
+        // -1 is no epoch.
+        let known = Some(wanted.leader_epoch).filter(|epoch| *epoch >= 0);
+        Ok(known.and_then(|epoch| partition.log.end_of_epoch(epoch)).unwrap_or((-1, -1)))
     });
     let (code, (leader_epoch, end_offset)) = match found {
         Ok(end) => (Code::NONE, end),

@@ -91,3 +91,28 @@ fn epochs_end_where_the_next_one_began() {
     assert_eq!(end(first, last - 1).0, Code::FENCED_LEADER_EPOCH.get());
     assert_eq!(end(first, last + 1).0, Code::UNKNOWN_LEADER_EPOCH.get());
 }
+
+#[test]
+fn no_epoch_ends_nowhere() {
+    let mut world = world();
+    let partition = OffsetForLeaderPartition { leader_epoch: -1, ..Default::default() };
+    let topic = OffsetForLeaderTopic { topic: "t".into(), partitions: vec![partition], ..Default::default() };
+    let request = OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() };
+    let response: OffsetForLeaderEpochResponse = world.ask(1, 4, request);
+    let answer = &response.topics[0].partitions[0];
+    assert_eq!((answer.error_code, answer.leader_epoch, answer.end_offset), (0, -1, -1));
+}
+
+#[test]
+fn a_partition_that_is_asked_for_twice_is_refused_once() {
+    let mut world = World::new(1);
+    world.topic("t", 2, &[]);
+    let partition =
+        |partition_index| ListOffsetsPartition { partition_index, timestamp: -1, ..Default::default() };
+    let partitions = vec![partition(0), partition(1), partition(0)];
+    let topic = ListOffsetsTopic { name: "t".into(), partitions, ..Default::default() };
+    let response: ListOffsetsResponse =
+        world.ask(1, 7, ListOffsetsRequest { topics: vec![topic], ..Default::default() });
+    let answers = response.topics[0].partitions.iter().map(|p| (p.partition_index, Code::new(p.error_code)));
+    assert_eq!(answers.collect::<Vec<_>>(), [(1, Code::NONE), (0, Code::INVALID_REQUEST)]);
+}

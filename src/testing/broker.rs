@@ -7,8 +7,10 @@
 mod alter;
 mod call;
 mod commit;
+mod config;
 mod control;
 mod coordinators;
+mod deletions;
 mod effects;
 mod facts;
 mod fetch;

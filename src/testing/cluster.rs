@@ -415,8 +415,8 @@ impl ClusterBuilder {
     }
 
     /// Adds a topic with settings, by the names that Kafka gives them. The cluster acts on `max.message.bytes`,
-    /// `min.insync.replicas`, `message.timestamp.type` and, as far as records without key are refused and
-    /// [`Cluster::compact`] is called, on `cleanup.policy`; it takes all others.
+    /// `min.insync.replicas`, the three of `message.timestamp` and, as far as records without key are refused and
+    /// [`Cluster::compact`] is called, on `cleanup.policy`; of all others it checks that Kafka would take them.
     pub fn topic_with(
         mut self,
         name: impl Into<String>,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::config::TopicConfig;
 use super::state::Node;
-use super::topic::TopicConfig;
 use super::{Broker, ConnectionId};
 use crate::engine::machine::Now;
 use crate::error::{Code, Resource};

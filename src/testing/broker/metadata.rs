@@ -1,8 +1,9 @@
 //! Metadata and DescribeCluster: who is in the cluster and who leads what.
 
 use super::call::Call;
+use super::config::TopicConfig;
 use super::state::{State, TopicKey};
-use super::topic::{Partition, Topic, TopicConfig};
+use super::topic::{Partition, Topic};
 use crate::error::{Code, Resource};
 use crate::types::TopicName;
 use crate::wire::messages::describe_cluster_response::DescribeClusterBroker;
@@ -17,21 +18,31 @@ use crate::wire::str::Str;
 
 /// The first version that may ask by topic id.
 const BY_ID: i16 = 12;
+/// All that can be done with a cluster and with a topic, as the bits of Kafka's `AclOperation`.
+const CLUSTER_OPERATIONS: i32 = 8_096;
+const TOPIC_OPERATIONS: i32 = 3_576;
 
 pub(super) fn metadata(state: &mut State, call: &Call, request: &MetadataRequest) -> MetadataResponse {
+    if let Some(code) = refusal(call, request) {
+        return refused(request, code);
+    }
     let all = match &request.topics {
         None => true,
         // Version 0 has no null.
         Some(topics) => call.version == 0 && topics.is_empty(),
     };
-    let topics = if all {
+    let operations = |asked: bool, operations: i32| if asked { operations } else { i32::MIN };
+    let mut topics: Vec<MetadataResponseTopic> = if all {
         let visible = state.topics().filter(|topic| !state.is_denied(Resource::Topic, &topic.name));
         visible.map(|topic| described(state, call, topic)).collect()
     } else {
-        let wanted = request.topics.iter().flatten();
         let create = request.allow_auto_topic_creation && state.settings.auto_create_topics;
-        wanted.map(|topic| one_topic(state, call, topic, create)).collect()
+        wanted(request).into_iter().map(|topic| one_topic(state, call, topic, create)).collect()
     };
+    for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+        let asked = request.include_topic_authorized_operations;
+        topic.topic_authorized_operations = operations(asked, TOPIC_OPERATIONS);
+    }
     let brokers = state.live_nodes().map(|(node_id, node)| MetadataResponseBroker {
         node_id,
         host: node.host.clone(),
@@ -44,8 +55,49 @@ pub(super) fn metadata(state: &mut State, call: &Call, request: &MetadataRequest
         cluster_id: Some(state.cluster_id.clone()),
         controller_id: state.controller(),
         topics,
+        cluster_authorized_operations: operations(
+            request.include_cluster_authorized_operations,
+            CLUSTER_OPERATIONS,
+        ),
         ..MetadataResponse::default()
     }
+}
+
+/// Each topic once; where any is asked for by its id, those that are not are passed over.
+fn wanted(request: &MetadataRequest) -> Vec<&MetadataRequestTopic> {
+    let topics = || request.topics.iter().flatten();
+    let by_id = topics().any(|topic| !topic.topic_id.is_zero());
+    let mut wanted: Vec<&MetadataRequestTopic> = Vec::new();
+    for topic in topics().filter(|topic| !by_id || !topic.topic_id.is_zero()) {
+        let same = |other: &&MetadataRequestTopic| {
+            if by_id { other.topic_id == topic.topic_id } else { other.name == topic.name }
+        };
+        if !wanted.iter().any(same) {
+            wanted.push(topic);
+        }
+    }
+    wanted
+}
+
+/// Why a request is refused as a whole: it asks by id where that cannot be, or by nothing.
+fn refusal(call: &Call, request: &MetadataRequest) -> Option<Code> {
+    let topics = || request.topics.iter().flatten();
+    if call.version < BY_ID && topics().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero()) {
+        return Some(Code::INVALID_REQUEST);
+    }
+    // Kafka does not expect this, and fails over it.
+    let by_id = topics().any(|topic| !topic.topic_id.is_zero());
+    (!by_id && topics().any(|topic| topic.name.is_none())).then_some(Code::UNKNOWN_SERVER_ERROR)
+}
+
+fn refused(request: &MetadataRequest, code: Code) -> MetadataResponse {
+    let topics = request.topics.iter().flatten().map(|topic| MetadataResponseTopic {
+        error_code: code.get(),
+        name: Some(topic.name.clone().unwrap_or_default()),
+        topic_id: topic.topic_id,
+        ..MetadataResponseTopic::default()
+    });
+    MetadataResponse { topics: topics.collect(), error_code: code.get(), ..MetadataResponse::default() }
 }
 
 fn one_topic(
@@ -62,12 +114,9 @@ fn one_topic(
         ..MetadataResponseTopic::default()
     };
     let key = match &wanted.name {
-        Some(name) => TopicKey::Name(name),
-        None => TopicKey::Id(wanted.topic_id),
+        Some(name) if wanted.topic_id.is_zero() => TopicKey::Name(name),
+        _ => TopicKey::Id(wanted.topic_id),
     };
-    if call.version < BY_ID && !(wanted.topic_id.is_zero() && wanted.name.is_some()) {
-        return failed(Code::INVALID_REQUEST, wanted.name.clone());
-    }
     match state.find_topic(key) {
         Ok(topic) if state.is_denied(Resource::Topic, &topic.name) => {
             failed(Code::TOPIC_AUTHORIZATION_FAILED, wanted.name.clone())
@@ -141,8 +190,9 @@ fn describe_partition(state: &State, partition: &Partition, index: i32) -> Metad
     }
 }
 
-/// `EndpointType` of the protocol: brokers.
+/// `EndpointType` of the protocol.
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub(super) fn describe_cluster(
     state: &State,
@@ -150,9 +200,15 @@ pub(super) fn describe_cluster(
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
     if call.version >= 1 && request.endpoint_type != BROKERS {
+        let (code, message) = match request.endpoint_type {
+            CONTROLLERS => {
+                (Code::MISMATCHED_ENDPOINT_TYPE, "The request was sent to an endpoint of the wrong type.")
+            }
+            _ => (Code::UNSUPPORTED_ENDPOINT_TYPE, "There is no such type of endpoint."),
+        };
         return DescribeClusterResponse {
-            error_code: Code::MISMATCHED_ENDPOINT_TYPE.get(),
-            error_message: Some("The request was sent to an endpoint of the wrong type.".into()),
+            error_code: code.get(),
+            error_message: Some(message.into()),
             ..DescribeClusterResponse::default()
         };
     }
@@ -169,6 +225,11 @@ pub(super) fn describe_cluster(
         cluster_id: state.cluster_id.clone(),
         controller_id: state.controller(),
         brokers: brokers.collect(),
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            i32::MIN
+        },
         ..DescribeClusterResponse::default()
     }
 }

@@ -7,7 +7,9 @@ use super::call::{Call, Handled, Ticket};
 use super::effects::{Effects, Ending, Instead};
 use super::fetch::Fetch;
 use super::{Broker, ConnectionId, Current, Reaction, Wait};
-use super::{alter, commit, coordinators, facts, groups, ids, metadata, offsets, produce, topics, versions};
+use super::{
+    alter, commit, coordinators, deletions, facts, groups, ids, metadata, offsets, produce, topics, versions,
+};
 use crate::engine::machine::{Now, deadline_after};
 use crate::testing::api::Api;
 use crate::testing::journal::Entry;
@@ -93,7 +95,7 @@ impl Broker {
         let handled: Handled = match request {
             Request::ApiVersions(request) => versions::handle(state, call, request).into(),
             Request::CreateTopics(request) => topics::create(state, call, request).into(),
-            Request::DeleteTopics(request) => topics::delete(state, call, request).into(),
+            Request::DeleteTopics(request) => deletions::delete(state, call, request).into(),
             Request::DescribeCluster(request) => metadata::describe_cluster(state, call, request).into(),
             Request::DescribeGroups(request) => coordinators::describe(state, call, request).into(),
             Request::Fetch(request) => return self.fetch(now, id, current, request),

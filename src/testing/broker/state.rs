@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::call::Ticket;
+use super::config::TopicConfig;
 use super::group::Group;
-use super::topic::{Partition, Topic, TopicConfig};
+use super::topic::{Partition, Topic};
 use crate::engine::backoff::Random;
 use crate::engine::machine::{Now, earlier};
 use crate::error::{Code, Resource};

@@ -1,8 +1,8 @@
 //! Topics and their partitions.
 
+use super::config::TopicConfig;
 use super::log::Log;
 use super::producers::Producers;
-use crate::wire::batch::TimestampType;
 use crate::wire::str::Str;
 use crate::wire::uuid::Uuid;
 
@@ -13,21 +13,6 @@ pub(super) struct Topic {
     pub(super) name: Str,
     pub(super) config: TopicConfig,
     pub(super) partitions: Vec<Partition>,
-}
-
-/// What a topic is set to. Settings that the broker does not act on are kept as they were given.
-#[derive(Clone, Debug, Default)]
-pub(super) struct TopicConfig {
-    /// `max.message.bytes`.
-    pub(super) max_message_bytes: Option<i32>,
-    /// `min.insync.replicas`.
-    pub(super) min_insync_replicas: Option<i16>,
-    /// `message.timestamp.type` is `LogAppendTime`.
-    pub(super) log_append_time: bool,
-    /// `cleanup.policy` has `compact`: records need keys. It is compacted when that is asked for.
-    pub(super) compacted: bool,
-    /// All that was given, by name.
-    pub(super) given: Vec<(Str, Str)>,
 }
 
 /// A partition.
@@ -52,70 +37,6 @@ impl Topic {
         self.partitions.get_mut(usize::try_from(index).ok()?)
     }
 }
-
-impl TopicConfig {
-    /// Takes a setting, or says why not.
-    pub(super) fn set(&mut self, name: &Str, value: &Str) -> Result<(), String> {
-        let number = |min: i64, max: i64| {
-            let parsed = value.parse::<i64>().ok().filter(|number| (min..=max).contains(number));
-            parsed.ok_or_else(|| format!("invalid value {value} for configuration {name}"))
-        };
-        match name.as_str() {
-            "max.message.bytes" => {
-                self.max_message_bytes = i32::try_from(number(0, i64::from(i32::MAX))?).ok();
-            }
-
-            "min.insync.replicas" => {
-                self.min_insync_replicas = i16::try_from(number(1, i64::from(i16::MAX))?).ok();
-            }
-            "message.timestamp.type" => {
-                self.log_append_time = match value.as_str() {
-                    "CreateTime" => false,
-                    "LogAppendTime" => true,
-                    _ => return Err(format!("invalid value {value} for configuration {name}")),
-                };
-            }
-            "cleanup.policy" => self.compacted = value.split(',').any(|policy| policy.trim() == "compact"),
-            other if KNOWN.contains(&other) => {}
-            other => return Err(format!("unknown topic config name: {other}")),
-        }
-        self.given.retain(|(given, _)| given != name);
-        self.given.push((name.clone(), value.clone()));
-        Ok(())
-    }
-
-    pub(super) fn timestamps(&self) -> TimestampType {
-        if self.log_append_time { TimestampType::LogAppend } else { TimestampType::Create }
-    }
-}
-
-/// The settings of a Kafka 4.4 topic on which nothing here depends.
-const KNOWN: [&str; 24] = [
-    "compression.gzip.level",
-    "compression.lz4.level",
-    "compression.type",
-    "compression.zstd.level",
-    "delete.retention.ms",
-    "file.delete.delay.ms",
-    "flush.messages",
-    "flush.ms",
-    "index.interval.bytes",
-    "local.retention.bytes",
-    "local.retention.ms",
-    "max.compaction.lag.ms",
-    "message.timestamp.after.max.ms",
-    "message.timestamp.before.max.ms",
-    "min.cleanable.dirty.ratio",
-    "min.compaction.lag.ms",
-    "preallocate",
-    "remote.storage.enable",
-    "retention.bytes",
-    "retention.ms",
-    "segment.bytes",
-    "segment.index.bytes",
-    "segment.ms",
-    "unclean.leader.election.enable",
-];
 
 impl Partition {
     /// A partition whose leader is the first of its replicas that is alive.

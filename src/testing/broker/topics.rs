@@ -1,27 +1,15 @@
-//! CreateTopics and DeleteTopics.
+//! CreateTopics.
 
 use std::collections::BTreeMap;
 
 use super::call::Call;
-use super::state::{State, TopicKey};
-use super::topic::TopicConfig;
+use super::config::TopicConfig;
+use super::state::State;
 use crate::error::{Code, Resource};
 use crate::wire::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use crate::wire::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use crate::wire::messages::delete_topics_request::DeleteTopicState;
-use crate::wire::messages::delete_topics_response::DeletableTopicResult;
-use crate::wire::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-};
+use crate::wire::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use crate::wire::str::Str;
-use crate::wire::uuid::Uuid;
-
-/// The first version of CreateTopics that may leave the numbers to the broker.
-const DEFAULTS: i16 = 4;
-/// The first version of DeleteTopics that may name topics by id.
-const DELETE_BY_ID: i16 = 6;
-/// `ConfigSource` of the protocol: set on the topic.
-const FROM_TOPIC: i8 = 1;
 
 /// A code and Kafka's words for it.
 type Problem = (Code, String);
@@ -72,11 +60,14 @@ fn plan(state: &State, call: &Call, topic: &CreatableTopic) -> Result<Plan, Prob
     state.check_new_topic(&topic.name)?;
     let mut config = TopicConfig::default();
     for setting in &topic.configs {
-        let value = setting.value.clone().unwrap_or_default();
-        config.set(&setting.name, &value).map_err(|message| (Code::INVALID_CONFIG, message))?;
+        let set = match &setting.value {
+            Some(value) => config.set(&setting.name, value),
+            None => Err(format!("Null value not supported for topic configs: {}", setting.name)),
+        };
+        set.map_err(|message| (Code::INVALID_CONFIG, message))?;
     }
     let (partitions, replication_factor, assignment) = if topic.assignments.is_empty() {
-        let (partitions, factor) = numbers(state, call, topic)?;
+        let (partitions, factor) = numbers(state, topic)?;
         (partitions, factor, None)
     } else {
         let assignment = assigned(state, topic)?;
@@ -88,11 +79,10 @@ fn plan(state: &State, call: &Call, topic: &CreatableTopic) -> Result<Plan, Prob
 }
 
 /// How many partitions and replicas, where the brokers choose the nodes.
-fn numbers(state: &State, call: &Call, topic: &CreatableTopic) -> Result<(i32, i16), Problem> {
+fn numbers(state: &State, topic: &CreatableTopic) -> Result<(i32, i16), Problem> {
     let alive = as_i32(state.live_nodes().count());
-    let may_default = call.version >= DEFAULTS;
     let partitions = match topic.num_partitions {
-        -1 if may_default => state.settings.default_partitions,
+        -1 => state.settings.default_partitions,
         number => number,
     };
     let limit = as_i32(state.limits.partitions_per_topic);
@@ -101,9 +91,7 @@ fn numbers(state: &State, call: &Call, topic: &CreatableTopic) -> Result<(i32, i
         return Err((Code::INVALID_PARTITIONS, message));
     }
     let factor = match topic.replication_factor {
-        -1 if may_default => {
-            state.settings.default_replication_factor.min(i16::try_from(alive).unwrap_or(i16::MAX))
-        }
+        -1 => state.settings.default_replication_factor.min(i16::try_from(alive).unwrap_or(i16::MAX)),
         number => number,
     };
     if factor < 1 {
@@ -158,15 +146,16 @@ fn carry_out(
     plan: Plan,
     validate_only: bool,
 ) -> CreatableTopicResult {
-    let configs = plan.config.given.iter().map(|(name, value)| CreatableTopicConfigs {
-        name: name.clone(),
-        value: Some(value.clone()),
-        config_source: FROM_TOPIC,
+    let configs = plan.config.all(&state.settings).map(|(name, value, source)| CreatableTopicConfigs {
+        name: name.into(),
+        value: Some(value),
+        config_source: source,
         ..CreatableTopicConfigs::default()
     });
     let configs = configs.collect();
     let topic_id = if validate_only {
-        Uuid::ZERO
+        // An id that the topic might have had.
+        state.uuid()
     } else {
         let partitions = usize::try_from(plan.partitions).unwrap_or(0);
         let replicas = usize::try_from(plan.replication_factor).unwrap_or(0);
@@ -186,44 +175,4 @@ fn carry_out(
 
 fn as_i32(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
-}
-
-pub(super) fn delete(state: &mut State, call: &Call, request: &DeleteTopicsRequest) -> DeleteTopicsResponse {
-    let by_name = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::ZERO));
-    let by_either =
-        request.topics.iter().map(|DeleteTopicState { name, topic_id, .. }| (name.clone(), *topic_id));
-    let wanted: Vec<(Option<Str>, Uuid)> =
-        if call.version < DELETE_BY_ID { by_name.collect() } else { by_either.collect() };
-    let responses = wanted.into_iter().map(|(name, topic_id)| {
-        let deleted = delete_one(state, call, name.as_ref(), topic_id);
-        let (code, name, topic_id) = match deleted {
-            Ok((name, id)) => (Code::NONE, Some(name), id),
-            Err(code) => (code, name, topic_id),
-        };
-        DeletableTopicResult { name, topic_id, error_code: code.get(), ..DeletableTopicResult::default() }
-    });
-    DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() }
-}
-
-fn delete_one(state: &mut State, call: &Call, name: Option<&Str>, id: Uuid) -> Result<(Str, Uuid), Code> {
-    let key = match (name, id.is_zero()) {
-        (Some(name), true) => TopicKey::Name(name),
-        (None, false) => TopicKey::Id(id),
-        _ => return Err(Code::INVALID_REQUEST),
-    };
-    let name = match (state.find_topic(key), name) {
-        (Ok(topic), _) => topic.name.clone(),
-        (Err(_), Some(name)) if state.is_denied(Resource::Topic, name) => {
-            return Err(Code::TOPIC_AUTHORIZATION_FAILED);
-        }
-        (Err(code), _) => return Err(code),
-    };
-    if state.is_denied(Resource::Topic, &name) {
-        return Err(Code::TOPIC_AUTHORIZATION_FAILED);
-    }
-    if let Some(code) = call.refused_topic(&name) {
-        return Err(code);
-    }
-    let topic = state.delete_topic(&name).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
-    Ok((topic.name, topic.id))
 }

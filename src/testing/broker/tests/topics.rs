@@ -41,7 +41,14 @@ fn a_topic_is_created_as_it_is_asked_for() {
     let result = create(&mut world, vec![wanted]).remove(0);
     assert_eq!((result.error_code, result.num_partitions, result.replication_factor), (0, 4, 2));
     assert_eq!(Some(result.topic_id), world.broker.topic_id("t"));
-    assert_eq!(result.configs.unwrap().len(), 2);
+    let configs = result.configs.unwrap();
+    let config = |name: &str| {
+        let found = configs.iter().find(|config| config.name == name).unwrap();
+        (found.value.as_deref().unwrap(), found.config_source)
+    };
+    assert_eq!(config("retention.ms"), ("1000", 1));
+    assert_eq!(config("max.message.bytes"), ("5000", 1));
+    assert_eq!(config("segment.bytes"), ("1073741824", 5));
 
     let defaults = create(&mut world, vec![topic("d", -1, -1)]).remove(0);
     assert_eq!((defaults.num_partitions, defaults.replication_factor), (1, 3));
@@ -65,9 +72,22 @@ fn what_cannot_be_created_says_why() {
     ] {
         assert_eq!(code(&mut world, wanted.clone()), expected, "{wanted:?}");
     }
-    let mut odd = topic("t", 1, 1);
-    odd.configs = vec![CreatableTopicConfig { name: "no.such".into(), ..Default::default() }];
-    assert_eq!(code(&mut world, odd), Code::INVALID_CONFIG);
+    for (name, value) in [
+        ("no.such", Some("1")),
+        ("retention.ms", None),
+        ("retention.ms", Some("soon")),
+        ("retention.ms", Some("-2")),
+        ("segment.bytes", Some("1")),
+        ("cleanup.policy", Some("nothing")),
+        ("compression.type", Some("rar")),
+        ("min.cleanable.dirty.ratio", Some("2")),
+        ("preallocate", Some("perhaps")),
+    ] {
+        let mut odd = topic("t", 1, 1);
+        let value = value.map(Str::from);
+        odd.configs = vec![CreatableTopicConfig { name: name.into(), value, ..Default::default() }];
+        assert_eq!(code(&mut world, odd), Code::INVALID_CONFIG, "{name}");
+    }
     let twice = create(&mut world, vec![topic("t", 1, 1), topic("t", 1, 1)]);
     assert_eq!(twice.len(), 1);
     assert_eq!(Code::new(twice[0].error_code), Code::INVALID_REQUEST);
@@ -107,6 +127,7 @@ fn a_request_to_validate_creates_nothing() {
         CreateTopicsRequest { topics: vec![topic("t", 2, 1)], validate_only: true, ..Default::default() };
     let response: CreateTopicsResponse = world.ask(1, 7, request);
     assert_eq!((response.topics[0].error_code, response.topics[0].num_partitions), (0, 2));
+    assert!(!response.topics[0].topic_id.is_zero(), "it shows an id that might have been");
     assert_eq!(world.broker.topic_id("t"), None);
 }
 
@@ -123,27 +144,41 @@ fn topics_are_deleted_by_name_or_id() {
         topic_id,
         ..Default::default()
     };
+    let delete = |world: &mut World, topics| -> DeleteTopicsResponse {
+        world.ask(1, 6, DeleteTopicsRequest { topics, ..Default::default() })
+    };
+    let codes = |response: &DeleteTopicsResponse| {
+        response.responses.iter().map(|topic| Code::new(topic.error_code)).collect::<Vec<_>>()
+    };
+    // What is not named clearly is refused once, and nothing of it is deleted.
+    let unclear = vec![
+        state(Some("a"), b),
+        state(None, Uuid::ZERO),
+        state(Some("a"), Uuid::ZERO),
+        state(Some("a"), Uuid::ZERO),
+        state(Some("b"), Uuid::ZERO),
+        state(None, b),
+    ];
+    assert_eq!(codes(&delete(&mut world, unclear)), [Code::INVALID_REQUEST; 4]);
     let topics = vec![
         state(Some("a"), Uuid::ZERO),
         state(None, b),
-        state(Some("a"), Uuid::ZERO),
-        state(None, b),
         state(Some("c"), Uuid::ZERO),
-        state(Some("c"), b),
+        state(Some("d"), Uuid::ZERO),
+        state(None, Uuid::from_bytes([9; 16])),
     ];
-    let response: DeleteTopicsResponse =
-        world.ask(1, 6, DeleteTopicsRequest { topics, ..Default::default() });
-    let codes: Vec<Code> = response.responses.iter().map(|topic| Code::new(topic.error_code)).collect();
+    let response = delete(&mut world, topics);
     let expected = [
         Code::NONE,
         Code::NONE,
+        Code::TOPIC_AUTHORIZATION_FAILED,
         Code::UNKNOWN_TOPIC_OR_PARTITION,
         Code::UNKNOWN_TOPIC_ID,
-        Code::TOPIC_AUTHORIZATION_FAILED,
-        Code::INVALID_REQUEST,
     ];
-    assert_eq!(codes, expected);
+    assert_eq!(codes(&response), expected);
     assert_eq!(response.responses[1].name.as_deref(), Some("b"));
+    let said = response.responses.iter().map(|topic| topic.error_message.is_some());
+    assert_eq!(said.collect::<Vec<_>>(), [false, false, true, true, true]);
     let old = DeleteTopicsRequest { topic_names: vec!["a".into()], ..Default::default() };
     let response: DeleteTopicsResponse = world.ask(1, 5, old);
     assert_eq!(Code::new(response.responses[0].error_code), Code::UNKNOWN_TOPIC_OR_PARTITION);
@@ -200,6 +235,46 @@ fn metadata_finds_topics_by_id_from_version_twelve_on() {
     let topics: Vec<_> = response.topics.iter().map(summary).collect();
     assert_eq!(topics, [(Code::NONE, Some("t"), 3), (Code::UNKNOWN_TOPIC_ID, None, 0)]);
     assert_eq!(response.topics[0].topic_id, id);
+    // An id goes before a name, and before topics that have none.
+    let both = MetadataRequestTopic { name: Some("u".into()), ..by_id(id) };
+    let response = metadata(&mut world, 12, Some(vec![both, by_id(id), named("u")]));
+    assert_eq!(response.topics.iter().map(summary).collect::<Vec<_>>(), [(Code::NONE, Some("t"), 3)]);
+    for (version, wanted, code) in [
+        (11, MetadataRequestTopic { name: Some("t".into()), ..by_id(id) }, Code::INVALID_REQUEST),
+        (12, by_id(Uuid::ZERO), Code::UNKNOWN_SERVER_ERROR),
+    ] {
+        let response = metadata(&mut world, version, Some(vec![wanted]));
+        assert_eq!((Code::new(response.topics[0].error_code), response.brokers.len()), (code, 0));
+    }
+}
+
+#[test]
+fn a_topic_that_is_asked_for_twice_is_answered_once() {
+    let mut world = World::new(1);
+    world.topic("t", 1, &[]);
+    assert_eq!(metadata(&mut world, 9, Some(vec![named("t"), named("t")])).topics.len(), 1);
+}
+
+#[test]
+fn who_asks_is_told_what_may_be_done() {
+    let mut world = World::new(1);
+    world.topic("t", 1, &[]);
+    for (asked, topic, cluster) in [(true, 3_576, 8_096), (false, i32::MIN, i32::MIN)] {
+        let request = MetadataRequest {
+            topics: Some(vec![named("t"), named("u")]),
+            include_topic_authorized_operations: asked,
+            include_cluster_authorized_operations: asked,
+            ..Default::default()
+        };
+        let response: MetadataResponse = world.ask(1, 10, request);
+        let operations = response.topics.iter().map(|topic| topic.topic_authorized_operations);
+        assert_eq!(operations.collect::<Vec<_>>(), [topic, i32::MIN]);
+        assert_eq!(response.cluster_authorized_operations, cluster);
+        let request =
+            DescribeClusterRequest { include_cluster_authorized_operations: asked, ..Default::default() };
+        let response: DescribeClusterResponse = world.ask(1, 2, request);
+        assert_eq!(response.cluster_authorized_operations, cluster);
+    }
 }
 
 #[test]
@@ -243,4 +318,5 @@ fn the_cluster_describes_itself() {
     assert_eq!(nodes(&ask(&mut world, true, 1)), [(1, false), (2, true)]);
     assert_eq!(ask(&mut world, false, 1).controller_id, 1);
     assert_eq!(ask(&mut world, false, 2).error_code, Code::MISMATCHED_ENDPOINT_TYPE.get());
+    assert_eq!(ask(&mut world, false, 3).error_code, Code::UNSUPPORTED_ENDPOINT_TYPE.get());
 }

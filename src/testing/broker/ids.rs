@@ -21,6 +21,10 @@ pub(super) fn handle(state: &mut State, request: &InitProducerIdRequest) -> Init
         None if state.is_denied(Resource::Cluster, &Str::default()) => {
             refused(Code::CLUSTER_AUTHORIZATION_FAILED)
         }
+        // An id and its epoch come together.
+        None if (request.producer_id == -1) != (request.producer_epoch == -1) => {
+            refused(Code::INVALID_REQUEST)
+        }
         None => InitProducerIdResponse {
             producer_id: state.next_producer_id(),
             producer_epoch: 0,

@@ -72,17 +72,21 @@ impl Log {
     }
 
     /// Appends a batch that has been checked and returns its base offset. `append_time` is stamped on it where the topic
-    /// wants the broker's time.
-    pub(super) fn append(&mut self, batch: &Batch, epoch: i32, append_time: Option<i64>) -> i64 {
+    /// wants the broker's time, and the true largest timestamp where it does not.
+    pub(super) fn append(
+        &mut self,
+        batch: &Batch,
+        epoch: i32,
+        append_time: Option<i64>,
+        max_timestamp: i64,
+    ) -> i64 {
         let base = self.end;
         let mut bytes = BytesMut::from(&batch.bytes()[..]);
         set_base_offset(&mut bytes, base);
         set_leader_epoch(&mut bytes, epoch);
-        if let Some(time) = append_time {
-            stamp_time(&mut bytes, time);
-        }
+        let max_timestamp = append_time.unwrap_or(max_timestamp);
+        stamp_time(&mut bytes, append_time.is_some(), max_timestamp);
         let last = base + i64::from(batch.header().last_offset_delta);
-        let max_timestamp = append_time.unwrap_or_else(|| batch.header().max_timestamp);
         self.bytes += bytes.len();
         self.batches.push_back(Stored { base, last, epoch, max_timestamp, bytes: bytes.freeze() });
         self.end = last + 1;
@@ -202,11 +206,16 @@ impl<I: Iterator<Item = usize>> TakeWhileSum for I {
     }
 }
 
-/// Makes `time` the timestamp of all records of a batch.
-fn stamp_time(batch: &mut [u8], time: i64) {
+/// Writes whether the timestamp of all records is the broker's, and the largest one, as the broker knows them.
+fn stamp_time(batch: &mut [u8], is_brokers: bool, largest: i64) {
     // The bit lies in the lower byte of the two.
-    batch[ATTRIBUTES + 1] |= LOG_APPEND_TIME;
-    batch[MAX_TIMESTAMP..MAX_TIMESTAMP + 8].copy_from_slice(&time.to_be_bytes());
+    let attributes = batch[ATTRIBUTES + 1] & !LOG_APPEND_TIME | if is_brokers { LOG_APPEND_TIME } else { 0 };
+    let before = (batch[ATTRIBUTES + 1], &batch[MAX_TIMESTAMP..MAX_TIMESTAMP + 8]);
+    if before == (attributes, &largest.to_be_bytes()[..]) {
+        return;
+    }
+    batch[ATTRIBUTES + 1] = attributes;
+    batch[MAX_TIMESTAMP..MAX_TIMESTAMP + 8].copy_from_slice(&largest.to_be_bytes());
     let crc = crc32c::crc32c(&batch[ATTRIBUTES..]);
     batch[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::call::{Call, Handled};
 use super::producers::Verdict;
 use super::state::{State, TopicKey};
-use super::validate::{Rejection, Rules, check};
+use super::validate::{Rejection, Rules, check, cut, is_transactional, one_batch};
 use crate::error::{Code, Resource};
-use crate::wire::batch::TimestampType;
+use crate::wire::batch::{BatchHeader, TimestampType};
 use crate::wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use crate::wire::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
@@ -32,12 +34,31 @@ pub(super) fn handle(state: &mut State, call: &Call, request: &ProduceRequest) -
         // There are no transactions here yet.
         return answer(state, call, request, |_, _, _| Err(Code::INVALID_REQUEST.into()));
     }
+    if let Some(code) = refusal(request) {
+        return answer(state, call, request, |_, _, _| Err(Rejection::new(code, "the request is refused")));
+    }
     if !matches!(request.acks, -1..=1) {
         return answer(state, call, request, |_, _, _| Err(Code::INVALID_REQUIRED_ACKS.into()));
     }
     answer(state, call, request, |state, topic, data| {
         produce_one(state, call, topic_key(call.version, topic), data, request.acks)
     })
+}
+
+/// Why a request is refused with all its partitions.
+fn refusal(request: &ProduceRequest) -> Option<Code> {
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    for records in partitions.filter_map(|partition| partition.records.as_ref()) {
+        match cut(records) {
+            None => return Some(Code::CORRUPT_MESSAGE),
+            // Without a transactional id, nobody may write in a transaction.
+            Some(batches) if batches.first().is_some_and(is_transactional) => {
+                return Some(Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+            }
+            Some(_) => {}
+        }
+    }
+    None
 }
 
 fn topic_key(version: i16, topic: &TopicProduceData) -> TopicKey<'_> {
@@ -100,12 +121,11 @@ fn produce_one(
         (Ok(topic), _) => {
             let max_bytes = topic.config.max_message_bytes.unwrap_or(state.settings.message_max_bytes);
             let rules = Rules {
-                version: call.version,
                 max_bytes: usize::try_from(max_bytes).unwrap_or(0),
                 decompressed_bytes: state.limits.decompressed_batch_bytes,
                 timestamps: topic.config.timestamps(),
                 needs_keys: topic.config.compacted,
-                unix_ms: call.now.unix_ms,
+                times: topic.config.allowed_times(call.now.unix_ms),
             };
             (topic.name.clone(), rules)
         }
@@ -113,34 +133,36 @@ fn produce_one(
     if let Some(code) = call.refused(&name, data.index) {
         return Err(code.into());
     }
-    check_partition(state, call, &name, data.index, acks)?;
-    append(state, &name, data, &rules)
-}
-
-/// Whether the node may write to the partition.
-fn check_partition(state: &State, call: &Call, name: &Str, index: i32, acks: i16) -> Result<(), Code> {
-    let topic = state.topic(name).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let partition = topic.partition(index).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let topic = state.topic(&name).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = topic.partition(data.index).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let records = one_batch(data.records.as_ref(), call.version)?;
     if partition.leader != Some(call.node) {
-        return Err(Code::NOT_LEADER_OR_FOLLOWER);
+        return Err(Code::NOT_LEADER_OR_FOLLOWER.into());
     }
+    let log_start = partition.log.start();
     let needed = topic.config.min_insync_replicas.unwrap_or(state.settings.min_insync_replicas);
-    if acks == -1 && partition.in_sync.len() < usize::try_from(needed).unwrap_or(0) {
-        return Err(Code::NOT_ENOUGH_REPLICAS);
+    // A partition needs no more replicas than it has.
+    let needed = usize::try_from(needed).unwrap_or(0).min(partition.replicas.len());
+    if acks == -1 && partition.in_sync.len() < needed {
+        return Err(Rejection::from(Code::NOT_ENOUGH_REPLICAS).by_log(log_start));
     }
-    Ok(())
+    let now = call.now.unix_ms;
+    let written = append(state, &name, data.index, &records, &rules, now);
+    written.map_err(|rejection| rejection.by_log(log_start))
 }
 
 fn append(
     state: &mut State,
     name: &Str,
-    data: &PartitionProduceData,
+    index: i32,
+    records: &Bytes,
     rules: &Rules,
+    unix_ms: i64,
 ) -> Result<Written, Rejection> {
-    let batch = check(data.records.as_ref(), rules)?;
-    let header = *batch.header();
+    let (batch, max_timestamp) = check(records, rules)?;
+    let header = BatchHeader { max_timestamp, ..*batch.header() };
     let unknown = Code::UNKNOWN_TOPIC_OR_PARTITION;
-    let partition = state.topic(name).and_then(|topic| topic.partition(data.index)).ok_or(unknown)?;
+    let partition = state.topic(name).and_then(|topic| topic.partition(index)).ok_or(unknown)?;
     let log_start = partition.log.start();
     if header.producer_id >= 0 {
         match partition.producers.judge(&header) {
@@ -157,13 +179,13 @@ fn append(
         return Err(Rejection::new(Code::KAFKA_STORAGE_ERROR, message));
     }
     let producers = state.limits.producers_per_partition;
-    let partition = state.topic_mut(name).and_then(|topic| topic.partition_mut(data.index)).ok_or(unknown)?;
+    let partition = state.topic_mut(name).and_then(|topic| topic.partition_mut(index)).ok_or(unknown)?;
     let log_append = rules.timestamps == TimestampType::LogAppend;
-    let time = log_append.then_some(rules.unix_ms);
+    let time = log_append.then_some(unix_ms);
     let append_time = time.unwrap_or(-1);
-    let base_offset = partition.log.append(&batch, partition.leader_epoch, time);
+    let base_offset = partition.log.append(&batch, partition.leader_epoch, time, max_timestamp);
     if header.producer_id >= 0 {
-        partition.producers.appended(&header, base_offset, append_time, producers);
+        partition.producers.appended(&header, base_offset, time, producers);
     }
     state.changes += 1;
     Ok(Written { base_offset, append_time, log_start })
@@ -182,6 +204,7 @@ fn partition_response(index: i32, outcome: Result<Written, Rejection>) -> Partit
             index,
             error_code: rejection.code.get(),
             base_offset: -1,
+            log_start_offset: rejection.log_start,
             error_message: rejection.message.map(Str::from),
             record_errors: rejection.records.into_iter().map(record_error).collect(),
             ..PartitionProduceResponse::default()

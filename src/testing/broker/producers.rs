@@ -71,9 +71,11 @@ impl Producers {
         &mut self,
         header: &BatchHeader,
         base_offset: i64,
-        append_time: i64,
+        append_time: Option<i64>,
         limit: usize,
     ) {
+        // A batch that comes again is answered with its time, whoever has set it.
+        let append_time = append_time.unwrap_or(header.max_timestamp);
         self.clock += 1;
         let used = self.clock;
         let (first, last) = sequences(header);

@@ -158,9 +158,11 @@ fn a_batch_whose_header_lies_is_an_invalid_record() {
     });
     let codec = forged(|bytes| bytes[22] |= 7);
     let sequence = forged(|bytes| bytes[53] = 0x80);
-    for (records, index) in [control, fewer, none, more, codec, sequence].into_iter().zip(0..) {
+    for (records, index) in [control, fewer, none, more, sequence].into_iter().zip(0..) {
         assert_eq!(sent(&mut world, records).0, Code::INVALID_RECORD, "{index}");
     }
+    // Over this one Kafka stumbles.
+    assert_eq!(sent(&mut world, codec).0, Code::UNKNOWN_SERVER_ERROR);
     assert_eq!(world.end("t"), 0);
 }
 
@@ -348,4 +350,107 @@ fn producers_get_an_id_each() {
     assert_eq!(ask(&mut world, Some("transfer")).error_code, denied);
     world.broker.deny(Resource::Cluster, "");
     assert_eq!(ask(&mut world, None).error_code, Code::CLUSTER_AUTHORIZATION_FAILED.get());
+}
+
+#[test]
+fn a_batch_that_comes_again_is_answered_with_its_time() {
+    let mut world = world();
+    let first = world.produce(0, stamped((P, 0), 0, &["a", "b"]));
+    let again = world.produce(0, stamped((P, 0), 0, &["a", "b"]));
+    assert_eq!((first.log_append_time_ms, again.log_append_time_ms), (-1, START_MS + 1));
+}
+
+#[test]
+fn what_the_log_refuses_comes_with_its_beginning() {
+    let mut world = seven_batches();
+    let refused = |world: &mut World, records: Bytes| {
+        let answer = world.produce(0, records);
+        (Code::new(answer.error_code), answer.log_start_offset)
+    };
+    let gap = stamped((P, 0), 20, &["a"]);
+    assert_eq!(refused(&mut world, gap), (Code::OUT_OF_ORDER_SEQUENCE_NUMBER, 0));
+    assert_eq!(refused(&mut world, forged(|bytes| bytes[7] = 1)), (Code::INVALID_RECORD, 0));
+    let mut damaged = BytesMut::from(&batch(&["a"])[..]);
+    damaged[17] ^= 1;
+    assert_eq!(refused(&mut world, damaged.freeze()), (Code::CORRUPT_MESSAGE, -1));
+    assert_eq!(refused(&mut world, Bytes::new()), (Code::INVALID_RECORD, -1));
+}
+
+#[test]
+fn bytes_that_cannot_be_cut_and_transactions_without_an_id_refuse_the_whole_request() {
+    let mut world = world();
+    world.topic("u", 1, &[]);
+    let mut strange = BytesMut::from(&batch(&["a"])[..]);
+    strange[16] = 3;
+    let transactional = forged(|bytes| bytes[22] |= 1 << 4);
+    for (bad, code) in [
+        (strange.freeze(), Code::CORRUPT_MESSAGE),
+        (transactional, Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+    ] {
+        let mut request = produce_request(&world, "t", 0, batch(&["a"]), -1);
+        request.topic_data.extend(produce_request(&world, "u", 0, bad, -1).topic_data);
+        let response: ProduceResponse = world.ask(1, 13, request);
+        let codes = response.responses.iter().map(|topic| Code::new(topic.partition_responses[0].error_code));
+        assert_eq!(codes.collect::<Vec<_>>(), [code, code]);
+    }
+    assert_eq!(world.end("t"), 0);
+}
+
+#[test]
+fn a_producer_may_be_without_epoch_but_not_without_sequence() {
+    let mut world = world();
+    assert_eq!(sent(&mut world, stamped((P, -1), 0, &["a"])).0, Code::NONE);
+    assert_eq!(sent(&mut world, stamped((P + 1, 0), -1, &["a"])).0, Code::INVALID_RECORD);
+}
+
+#[test]
+fn a_topic_says_which_times_it_takes_and_every_record_that_fails_is_named() {
+    let mut world = World::new(1);
+    let times = [("message.timestamp.before.max.ms", "5000"), ("message.timestamp.after.max.ms", "1000")];
+    world.topic("t", 1, &times);
+    let mut builder = BatchBuilder::new(0, 1 << 10);
+    for at in [-5_001, -5_000, 1_000, 1_001] {
+        builder.append(START_MS + at, None, Some(b"value"), &[]).unwrap();
+    }
+    let records = builder.seal(Compression::new(Codec::None)).unwrap().bytes().clone();
+    let answer = world.produce(0, records);
+    assert_eq!(Code::new(answer.error_code), Code::INVALID_TIMESTAMP);
+    assert_eq!(answer.record_errors.iter().map(|error| error.batch_index).collect::<Vec<_>>(), [0, 3]);
+}
+
+#[test]
+fn an_id_comes_with_its_epoch_or_not_at_all() {
+    let mut world = world();
+    for (producer_id, producer_epoch, code) in [
+        (-1, -1, Code::NONE),
+        (5, 3, Code::NONE),
+        (-1, 3, Code::INVALID_REQUEST),
+        (5, -1, Code::INVALID_REQUEST),
+    ] {
+        let request = InitProducerIdRequest { producer_id, producer_epoch, ..Default::default() };
+        let request = InitProducerIdRequest { transactional_id: None, ..request };
+        let response: InitProducerIdResponse = world.ask(1, 5, request);
+        assert_eq!(Code::new(response.error_code), code, "{producer_id} {producer_epoch}");
+    }
+}
+
+#[test]
+fn a_batch_is_stored_with_the_time_that_it_really_has() {
+    let brokers_time = forged(|bytes| bytes[22] |= 1 << 3);
+    let far_ahead = forged(|bytes| bytes[35..43].copy_from_slice(&i64::MAX.to_be_bytes()));
+    for lies in [brokers_time, far_ahead] {
+        let mut world = world();
+        assert_eq!(sent(&mut world, lies).0, Code::NONE);
+        let stored = Batches::new(world.broker.log_bytes("t", 0).unwrap()).next().unwrap().unwrap();
+        stored.verify_crc().unwrap();
+        assert_eq!(stored.header().attributes.timestamp_type(), TimestampType::Create);
+        assert_eq!(stored.header().max_timestamp, START_MS + 1);
+    }
+}
+
+#[test]
+fn a_partition_needs_no_more_replicas_than_it_has() {
+    let mut world = World::new(1);
+    world.topic("t", 1, &[("min.insync.replicas", "2")]);
+    assert_eq!(sent(&mut world, batch(&["a"])).0, Code::NONE);
 }

@@ -6,6 +6,8 @@
 
 mod alter;
 mod call;
+#[cfg(test)]
+mod check;
 mod commit;
 mod config;
 mod control;

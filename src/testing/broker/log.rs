@@ -167,7 +167,29 @@ impl Log {
             self.end = batch.base;
         }
         self.end = self.end.min(offset.max(self.start));
+        // A batch that went whole may have begun below the start.
+        self.start = self.start.min(self.end);
         self.epochs.retain(|start| start.offset < self.end || start.offset == 0);
+    }
+
+    /// Asserts what must hold between two changes.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        debug_assert!(self.start <= self.end, "a log from {} to {}", self.start, self.end);
+        let bytes: usize = self.batches.iter().map(|batch| batch.bytes.len()).sum();
+        debug_assert_eq!(bytes, self.bytes, "the bytes are those of the batches");
+        let mut next = 0;
+        for batch in &self.batches {
+            debug_assert!(next <= batch.base && batch.base <= batch.last, "offsets rise");
+            next = batch.last + 1;
+        }
+        debug_assert!(next <= self.end, "the log ends behind its batches");
+        let rises = |(a, b): (&EpochStart, &EpochStart)| a.epoch < b.epoch && a.offset <= b.offset;
+        debug_assert!(self.epochs.iter().zip(self.epochs.iter().skip(1)).all(rises), "epochs rise");
+        debug_assert!(
+            self.epochs.iter().all(|start| start.offset <= self.end),
+            "no epoch begins behind the end"
+        );
     }
 
     /// Forgets everything below `offset`, as retention does. The batch that holds it stays in the log.

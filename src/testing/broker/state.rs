@@ -282,6 +282,19 @@ impl State {
         self.next_producer_id - 1
     }
 
+    /// Asserts what must hold between two requests.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let partitions = || self.topics.values().flat_map(|topic| &topic.partitions);
+        partitions().for_each(|partition| partition.log.check());
+        let bytes: usize = partitions().map(|partition| partition.log.bytes()).sum();
+        debug_assert_eq!(bytes, self.log_bytes, "the room taken is that of the logs");
+        debug_assert!(self.log_bytes <= self.limits.log_bytes, "the logs are bounded");
+        debug_assert!(self.topics.len() <= self.limits.topics, "the topics are bounded");
+        debug_assert!(self.groups.len() <= self.limits.groups, "the groups are bounded");
+        debug_assert!(self.answers.is_empty(), "what can be answered is answered");
+    }
+
     /// A fresh id.
     pub(super) fn uuid(&mut self) -> Uuid {
         uuid(&mut self.random)

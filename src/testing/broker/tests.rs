@@ -112,6 +112,7 @@ impl World {
                 Reaction::Close { connection } => self.closed.push(connection),
             }
         }
+        self.broker.check();
     }
 
     /// Lets time pass, in one step.

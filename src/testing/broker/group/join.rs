@@ -113,6 +113,9 @@ impl Group {
         if settled {
             return Some(self.joined(index, false));
         }
+        // A request before this one that still waits, on another connection, shall not wait for ever.
+        self.release(index, Code::REBALANCE_IN_PROGRESS);
+        let member = self.members.get_mut(index)?;
         member.update(call, request);
         member.joining = Some(call.ticket);
         self.prepare(call.now, Duration::ZERO);

@@ -28,6 +28,7 @@ impl Group {
             Phase::Empty => Err(Code::UNKNOWN_MEMBER_ID),
             Phase::Preparing { .. } => Err(Code::REBALANCE_IN_PROGRESS),
             Phase::Completing => {
+                self.release(index, Code::REBALANCE_IN_PROGRESS);
                 if let Some(member) = self.members.get_mut(index) {
                     member.syncing = Some(call.ticket);
                     member.synced = true;

@@ -329,3 +329,14 @@ fn what_is_not_there_is_answered_last() {
         answers.map(|data| (data.partition_index, data.aborted_transactions.clone())).collect();
     assert_eq!(answers, [(0, None), (9, Some(Vec::new()))]);
 }
+
+#[test]
+fn a_log_that_loses_the_batch_in_which_it_starts_is_empty() {
+    let mut world = World::new(1);
+    world.topic("t", 1, &[]);
+    world.produce(0, batch(&["one", "two", "three"]));
+    assert_eq!(world.broker.delete_records(world.now, "t", 0, 2), Some(2));
+    world.broker.truncate(world.now, "t", 0, 1);
+    assert_eq!(world.broker.log_range("t", 0), Some((0, 0)));
+    world.broker.check();
+}

@@ -589,3 +589,26 @@ fn from_version_five_on_a_sync_says_which_protocol_was_chosen() {
     let response: SyncGroupResponse = world.ask(1, 4, request);
     assert_eq!(Code::new(response.error_code), Code::UNKNOWN_MEMBER_ID);
 }
+
+#[test]
+fn a_member_that_asks_again_over_another_connection_leaves_no_request_waiting() {
+    let mut world = World::new(1);
+    let mut first = Peer::new(&mut world);
+    first.enter(&mut world);
+    first.joined(&mut world).unwrap();
+    let mut second = Peer::new(&mut world);
+    second.enter(&mut world);
+    let mut again = Peer { connection: world.connect(1), id: second.id.clone(), ..Peer::new(&mut world) };
+    again.send_join(&mut world);
+    let displaced = second.joined(&mut world).unwrap();
+    assert_eq!(Code::new(displaced.error_code), Code::REBALANCE_IN_PROGRESS);
+    first.send_join(&mut world);
+    first.joined(&mut world).unwrap();
+    assert_eq!(again.joined(&mut world).unwrap().error_code, 0);
+    second.generation = again.generation;
+    second.send_sync(&mut world, &[]);
+    again.send_sync(&mut world, &[]);
+    assert_eq!(second.synced(&mut world), Some((Code::REBALANCE_IN_PROGRESS, Bytes::new())));
+    first.send_sync(&mut world, &[(&again, "a")]);
+    assert_eq!(again.synced(&mut world), Some((Code::NONE, Bytes::from_static(b"a"))));
+}

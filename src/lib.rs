@@ -40,6 +40,8 @@ mod config;
 mod consumer;
 mod engine;
 mod error;
+#[cfg(feature = "testing")]
+mod fuzz;
 mod message;
 #[cfg(feature = "net")]
 mod metrics;
@@ -61,6 +63,11 @@ mod wire;
 #[doc(hidden)]
 pub mod doors {
     pub use crate::wire::doors::*;
+
+    /// What the fuzz targets do.
+    pub mod fuzz {
+        pub use crate::fuzz::*;
+    }
 }
 
 #[cfg(feature = "net")]

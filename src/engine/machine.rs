@@ -19,7 +19,7 @@ pub(crate) struct Now {
 
 impl Now {
     /// The same moment, `duration` later on both clocks.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn after(self, duration: Duration) -> Self {
         let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self { instant: self.instant + duration, unix_ms: self.unix_ms.saturating_add(ms) }

@@ -6,7 +6,6 @@
 
 mod alter;
 mod call;
-#[cfg(test)]
 mod check;
 mod commit;
 mod config;

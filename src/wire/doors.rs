@@ -1,12 +1,9 @@
-//! Ways into the wire formats for benches and fuzz targets, which are crates of their own. No public interface.
+//! Ways into the wire formats for benches, which are crates of their own. No public interface.
 
 use bytes::{Bytes, BytesMut};
 
-use super::batch::{BatchBuilder, BatchError, Batches, ControlType};
-use super::compress::{self, Codec, CompressError, Compression};
-
-/// How much a fuzzed input may decompress to.
-const FUZZ_LIMIT: usize = 1 << 20;
+use super::batch::{BatchBuilder, BatchError, Batches};
+use super::compress::{self, Codec, Compression};
 
 /// Appends `value` as records with no key, in the memory of `buffer`, until the batch holds `target` bytes, and seals
 /// it.
@@ -78,49 +75,6 @@ pub fn compress_into(codec: u8, input: &[u8], out: &mut Vec<u8>) {
 /// Decompresses with the codec of this id; false if the data is malformed or exceeds the limit.
 pub fn decompress_into(codec: u8, input: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
     compress::decompress(codec_of(codec), input, limit, out).is_ok()
-}
-
-/// Reads arbitrary bytes as a fetch response's records, every record of every batch.
-pub fn fuzz_batch(input: &[u8]) {
-    let records = Bytes::copy_from_slice(input);
-    let mut batches = Batches::new(records);
-    for batch in &mut batches {
-        let Ok(batch) = batch else { continue };
-        let _ = batch.verify_crc();
-        let Ok(mut cursor) = batch.cursor(FUZZ_LIMIT) else { continue };
-        let (count, mut found) = (batch.header().count, 0);
-        let mut last = None;
-        for record in cursor.records() {
-            let Ok(record) = record else { break };
-            found += 1;
-            assert!(Some(record.offset) > last, "offsets must rise");
-            assert!(record.offset <= batch.header().last_offset(), "an offset beyond the batch");
-            assert!(record.headers.clone().all(|header| header.is_ok()), "headers are checked when read");
-            let _ = ControlType::parse(record.key);
-            last = Some(record.offset);
-        }
-        assert!(found <= count, "more records than announced");
-    }
-    assert!(batches.remaining() <= input.len(), "bytes out of nowhere");
-}
-
-/// Decompresses arbitrary bytes, and checks that they come back from compression, with the codec of this id (modulo
-/// five).
-///
-/// # Panics
-/// If the limit is passed or a round trip loses bytes: that is what fuzzing looks for.
-pub fn fuzz_codec(codec: u8, input: &[u8]) {
-    let codec = codec_of(codec % 5);
-    let mut out = Vec::new();
-    let _ = compress::decompress(codec, input, FUZZ_LIMIT, &mut out);
-    assert!(out.len() <= FUZZ_LIMIT + 1, "decompressed past the limit");
-    let mut packed = Vec::new();
-    if compress::compress(Compression::new(codec), input, &mut packed).is_ok() {
-        out.clear();
-        let unpacked: Result<(), CompressError> = compress::decompress(codec, &packed, input.len(), &mut out);
-        assert_eq!(unpacked, Ok(()), "what was compressed must decompress");
-        assert!(out == input, "a round trip must not change the data");
-    }
 }
 
 fn visit(

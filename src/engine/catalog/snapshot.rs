@@ -89,7 +89,7 @@ impl Topic {
 
 impl Snapshot {
     /// A view with these topics, whose leaders are brokers at made-up addresses.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn of_topics(topics: impl IntoIterator<Item = Topic>) -> Self {
         let mut snapshot = Self { generation: 1, ..Self::default() };
         for topic in topics {

@@ -173,7 +173,6 @@ impl Log {
     }
 
     /// Asserts what must hold between two changes.
-    #[cfg(test)]
     pub(super) fn check(&self) {
         debug_assert!(self.start <= self.end, "a log from {} to {}", self.start, self.end);
         let bytes: usize = self.batches.iter().map(|batch| batch.bytes.len()).sum();

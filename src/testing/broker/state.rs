@@ -283,7 +283,6 @@ impl State {
     }
 
     /// Asserts what must hold between two requests.
-    #[cfg(test)]
     pub(super) fn check(&self) {
         let partitions = || self.topics.values().flat_map(|topic| &topic.partitions);
         partitions().for_each(|partition| partition.log.check());

@@ -1,0 +1,29 @@
+#![no_main]
+
+use bytes::BytesMut;
+use kafka_protocol::messages::{ApiKey, ResponseKind};
+use milena::doors::fuzz;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    fuzz::response(input);
+    compare(input);
+});
+
+/// What we read and write, another codec reads and writes alike. It is not given the input itself: it reserves what a
+/// length in it says.
+fn compare(input: &[u8]) {
+    let Some((key, version, body)) = fuzz::canonical(input) else { return };
+    let Ok(key) = ApiKey::try_from(key) else { return };
+    let known = key.valid_versions();
+    if !(known.min..=known.max).contains(&version) {
+        return;
+    }
+    let mut rest = body.clone();
+    let response = ResponseKind::decode(key, &mut rest, version);
+    let response = response.unwrap_or_else(|error| panic!("{key:?} version {version} is not read: {error}"));
+    assert!(rest.is_empty(), "{key:?} version {version}: {} bytes are not read", rest.len());
+    let mut written = BytesMut::new();
+    let result = response.encode(&mut written, version);
+    result.unwrap_or_else(|error| panic!("{key:?} version {version} is not written: {error}"));
+    assert_eq!(written, body, "{key:?} version {version} is written in two ways");
+}

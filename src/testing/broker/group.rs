@@ -199,7 +199,12 @@ impl Group {
             self.leader = next.map(|member| member.id.clone());
         }
         if self.leader.is_none() && !self.members.is_empty() {
-            self.phase = Phase::Preparing { until: self.rebalance_deadline(now), initial: None };
+            // All are away, and nothing changes before one is back or a session ends: with no time to join there
+            // would be something to do at once, again and again.
+            let session = self.members.iter().map(|member| member.expires).min();
+            let soonest = self.rebalance_deadline(now);
+            let until = session.filter(|_| soonest <= now.instant).unwrap_or(soonest);
+            self.phase = Phase::Preparing { until, initial: None };
             return;
         }
         self.generation = self.generation.wrapping_add(1).max(1);

@@ -612,3 +612,30 @@ fn a_member_that_asks_again_over_another_connection_leaves_no_request_waiting() 
     first.send_sync(&mut world, &[(&again, "a")]);
     assert_eq!(again.synced(&mut world), Some((Code::NONE, Bytes::from_static(b"a"))));
 }
+
+#[test]
+fn static_members_that_are_away_with_no_time_to_join_are_waited_for_quietly() {
+    let mut world = World::new(1);
+    let join = |world: &mut World, peer: &Peer| {
+        let request = JoinGroupRequest { rebalance_timeout_ms: 0, ..peer.join_request() };
+        world.send(peer.connection, 9, request);
+    };
+    let mut fixed = Peer::fixed(&mut world, "i");
+    join(&mut world, &fixed);
+    fixed.joined(&mut world).unwrap();
+    let mut other = Peer::new(&mut world);
+    join(&mut world, &other);
+    other.joined(&mut world).unwrap();
+    join(&mut world, &other);
+    join(&mut world, &fixed);
+    fixed.joined(&mut world).unwrap();
+    other.joined(&mut world).unwrap();
+    fixed.send_sync(&mut world, &[]);
+    other.send_sync(&mut world, &[]);
+    assert_eq!(other.leave(&mut world), Code::NONE);
+    world.pass(Duration::ZERO);
+    let session = world.now.instant + Duration::from_secs(10);
+    assert_eq!(world.broker.deadline(), Some(session), "nothing is due before its session ends");
+    world.pass(Duration::from_secs(10));
+    assert_eq!((world.broker.deadline(), state(&mut world).1), (None, Vec::new()));
+}

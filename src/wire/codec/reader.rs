@@ -166,7 +166,8 @@ impl Reader {
     }
 
     /// The tagged fields that end a struct of a flexible version. `known` reads the value of a tag and returns true, or
-    /// returns false for a tag that it does not know; those are returned as they are.
+    /// returns false for a tag that it does not know; those are returned as they are, in the order in which
+    /// they are to be written: a peer that does not keep it means the same.
     pub(crate) fn tags(
         &mut self,
         field: &'static str,
@@ -187,6 +188,7 @@ impl Reader {
                 unknown.push((tag, self.slice(length, field)?));
             }
         }
+        unknown.sort_by_key(|(tag, _)| *tag);
         Ok(unknown)
     }
 
@@ -197,6 +199,7 @@ impl Reader {
             let (tag, length) = self.tag(field)?;
             unknown.push((tag, self.slice(length, field)?));
         }
+        unknown.sort_by_key(|(tag, _)| *tag);
         Ok(unknown)
     }
 

@@ -137,6 +137,14 @@ fn tagged_fields_end_where_they_say() {
 }
 
 #[test]
+fn tags_out_of_order_are_read_into_order() {
+    let bytes = [2, 9, 1, b'9', 1, 1, b'1'];
+    let ordered = vec![(1, Bytes::from_static(b"1")), (9, Bytes::from_static(b"9"))];
+    assert_eq!(reader(&bytes).unknown_tags(F), Ok(ordered.clone()));
+    assert_eq!(reader(&bytes).tags(F, |_, _| Ok(false)), Ok(ordered));
+}
+
+#[test]
 fn tags_are_written_in_order_and_once() {
     let (one, nine) = (Bytes::from_static(b"1"), Bytes::from_static(b"9"));
     let bytes = written(|w| w.tags(vec![(9, nine.clone())], &[(1, one.clone())], F));

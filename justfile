@@ -31,6 +31,10 @@ test:
 layers:
     cargo test --test layers
 
+# Measure what a record costs; add `-- "1024 B"` to measure the cases with this in their name.
+bench *arguments:
+    cargo bench -p milena --features testing --bench path {{ arguments }}
+
 # Check licences, bans and sources of the dependencies.
 deny:
     cargo deny check bans licenses sources

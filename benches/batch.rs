@@ -9,12 +9,16 @@
     reason = "a bench reads the clock and prints what it measured"
 )]
 
+#[path = "support/events.rs"]
+mod events;
+
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use events::events;
 use milena::doors;
 
 const BATCH: usize = 256 * 1024;
@@ -139,21 +143,4 @@ fn codecs() {
             "{name:<8} ratio {ratio:>5.2}  compress {compress:>6.0} MB/s  decompress {decompress:>6.0} MB/s"
         );
     }
-}
-
-/// Lines like those of an event log, `len` bytes in all, the same in every run.
-fn events(len: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(len + 200);
-    let mut seed = 1u64;
-    while out.len() < len {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let (user, item, price) = (seed >> 44, (seed >> 30) & 0x3fff, (seed >> 20) & 0x3ff);
-        let kind = ["created", "paid", "shipped", "returned"][(seed >> 62) as usize];
-        let line = format!(
-            r#"{{"order":"{seed:016x}","user":{user},"item":"sku-{item}","price":{price}.99,"status":"{kind}"}}"#
-        );
-        out.extend_from_slice(line.as_bytes());
-    }
-    out.truncate(len);
-    out
 }

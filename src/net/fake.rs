@@ -137,7 +137,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// The next request; `None` when the client has closed the connection.
     pub(crate) async fn request(&mut self) -> Option<Received> {
-        let frames = FrameDecoder::new(64 << 20);
+        let mut frames = FrameDecoder::new(64 << 20);
         loop {
             if let Some(frame) = frames.next(&mut self.input).unwrap() {
                 return Some(decode_request(frame).unwrap());

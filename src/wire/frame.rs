@@ -14,37 +14,40 @@ const MIN_FRAME: usize = 4;
 const READ_BYTES: usize = 16 << 10;
 
 /// Splits frames off a buffer, and refuses lengths that no peer of ours sends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FrameDecoder {
     max_frame: usize,
+    /// The longest frame that came whole, with its prefix.
+    longest: usize,
 }
 
 impl FrameDecoder {
     /// `max_frame` is the longest frame in bytes, without its prefix: the setting `receive_message_max_bytes`.
     pub(crate) fn new(max_frame: usize) -> Self {
-        Self { max_frame }
+        Self { max_frame, longest: 0 }
     }
 
     /// The next frame without its prefix, if all of it is in `buf`. After an error the connection is of no more use: where
     /// the next frame begins is unknown.
-    pub(crate) fn next(&self, buf: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+    pub(crate) fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
         let Some(length) = self.length(buf)? else { return Ok(None) };
         let end = PREFIX_BYTES.saturating_add(length);
         if buf.len() < end {
             return Ok(None);
         }
+        self.longest = self.longest.max(end);
         let frame = buf.split_to(end).freeze();
         Ok(Some(frame.slice(PREFIX_BYTES..)))
     }
 
-    /// How many bytes to reserve in `buf` before reading into it. The room at most doubles what has really arrived, so
-    /// that a length alone makes nobody allocate, and ends where the frame ends once that is near, so that a large frame
-    /// is neither copied often nor held in twice its size.
+    /// How many bytes to reserve in `buf` before reading into it. The room ends where the frame ends. It at most doubles
+    /// what has really arrived of this frame, or is as much as a frame before had, so that a length alone makes nobody
+    /// allocate; and where frames are much alike, as the answers to fetches are, none is copied as it grows.
     pub(crate) fn want(&self, buf: &[u8]) -> usize {
         match self.length(buf) {
             Ok(Some(length)) => {
                 let missing = PREFIX_BYTES.saturating_add(length).saturating_sub(buf.len());
-                missing.min(buf.len().max(READ_BYTES))
+                missing.min(buf.len().max(self.longest).max(READ_BYTES))
             }
             Ok(None) | Err(_) => READ_BYTES,
         }
@@ -124,7 +127,7 @@ mod tests {
             bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 4..40), 0..6),
             steps in prop::collection::vec(1..30usize, 1..20),
         ) {
-            let decoder = FrameDecoder::new(1000);
+            let mut decoder = FrameDecoder::new(1000);
             let bytes = framed(&bodies);
             let (mut buf, mut found, mut rest) = (BytesMut::new(), Vec::new(), bytes.as_slice());
             for step in steps.iter().cycle() {
@@ -163,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_limit_itself_is_allowed() {
-        let decoder = FrameDecoder::new(8);
+        let mut decoder = FrameDecoder::new(8);
         assert_eq!(decoder.next(&mut BytesMut::from(&[0, 0, 0, 8][..])), Ok(None));
         assert!(decoder.next(&mut BytesMut::from(&[0, 0, 0, 9][..])).is_err());
     }
@@ -179,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_room_to_read_into_never_outgrows_what_has_arrived() {
-        let decoder = FrameDecoder::new(100 << 20);
+        let mut decoder = FrameDecoder::new(100 << 20);
         let whole = framed(&[vec![1; 1 << 20]]);
         // The prefix alone promises a mebibyte and gets no more than an empty buffer would.
         assert_eq!(decoder.want(&[]), READ_BYTES);
@@ -193,5 +196,9 @@ mod tests {
         }
         assert_eq!(arrived, whole.len());
         assert!(rounds <= 8, "{rounds} rounds for a mebibyte");
+
+        assert!(decoder.next(&mut BytesMut::from(&whole[..])).unwrap().is_some());
+        assert_eq!(decoder.want(&whole[..4]), 1 << 20, "as much came before");
+        assert_eq!(decoder.want(&[0x05, 0, 0, 0]), whole.len(), "and no more than that");
     }
 }

@@ -127,7 +127,7 @@ impl Rig {
         let count = count.min(bytes.len());
         self.arrived.extend_from_slice(&bytes[..count]);
         self.link.written(self.now, count);
-        let frames = FrameDecoder::new(1 << 20);
+        let mut frames = FrameDecoder::new(1 << 20);
         while let Some(frame) = frames.next(&mut self.arrived).unwrap() {
             let received = decode_request(frame).unwrap();
             let silent = matches!(&received.request, Request::Produce(produce) if produce.acks == 0);

@@ -1,6 +1,7 @@
 //! The outcome of a batch, awaited by the many records in it.
 
 use std::{
+    cell::RefCell,
     sync::{Mutex, OnceLock},
     task::{Context, Poll, Waker},
 };
@@ -30,8 +31,9 @@ impl<T> Done<T> {
     pub(crate) fn set(&self, value: T) -> bool {
         let first = self.value.set(value).is_ok();
         if first {
-            let waiters = std::mem::take(&mut *lock(&self.waiters));
-            waiters.into_iter().for_each(Waker::wake);
+            let mut waiters = std::mem::take(&mut *lock(&self.waiters));
+            waiters.drain(..).for_each(Waker::wake);
+            put_by(waiters);
         }
         first
     }
@@ -52,11 +54,40 @@ impl<T> Done<T> {
         match waiting.0.and_then(|place| waiters.get_mut(place)) {
             Some(waker) => waker.clone_from(cx.waker()),
             None => {
+                if waiters.capacity() == 0 {
+                    *waiters = take_by();
+                }
                 waiting.0 = Some(waiters.len());
                 waiters.push(cx.waker().clone());
             }
         }
         Poll::Pending
+    }
+}
+
+/// No more lists are kept, and none of more wakers.
+const KEPT: usize = 8;
+const KEPT_WAKERS: usize = 4096;
+
+thread_local! {
+    /// Empty lists for the next values that are waited for: otherwise each batch would grow one of its own, step by
+    /// step.
+    static SPARE: RefCell<Vec<Vec<Waker>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take_by() -> Vec<Waker> {
+    // Without the list, as when the thread ends, one is made.
+    SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten().unwrap_or_default()
+}
+
+fn put_by(waiters: Vec<Waker>) {
+    if (1..=KEPT_WAKERS).contains(&waiters.capacity()) {
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < KEPT {
+                spare.push(waiters);
+            }
+        });
     }
 }
 

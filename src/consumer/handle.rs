@@ -71,6 +71,8 @@ impl Consumer {
     /// # Cancel safety
     /// Dropping the future loses no record: a record is taken when the future returns it.
     pub async fn next(&self) -> Option<Result<Message>> {
+        // Else a task that finds records in its buffer again and again would keep the runtime from fetching more.
+        tokio::task::consume_budget().await;
         self.handle.hand.next().await
     }
 
@@ -85,6 +87,7 @@ impl Consumer {
     /// # Cancel safety
     /// As [`next`](Self::next).
     pub async fn next_batch(&self) -> Option<Result<Batch>> {
+        tokio::task::consume_budget().await;
         self.handle.hand.next_batch().await
     }
 

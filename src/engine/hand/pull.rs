@@ -86,10 +86,12 @@ impl<T> Future for Pull<'_, T> {
             ring = state.begin();
         }
         let outcome = loop {
-            match state.step(this.take, &mut garbage) {
+            let mut open = None;
+            match state.step(this.take, &mut open, &mut garbage) {
                 Step::Ready(outcome) => break Poll::Ready(outcome),
                 Step::Empty => break Poll::Pending,
-                Step::Open { mut item, from } => {
+                Step::Open(from) => {
+                    let Some(mut item) = open else { continue };
                     drop(state);
                     let opening = item.open_next(from, this.hand.max_decompressed);
                     if let Some(Open { cursor, size, .. }) = &item.open {

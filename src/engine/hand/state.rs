@@ -50,17 +50,11 @@ pub(super) struct State {
 
 /// What a call finds.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives on the stack of one call; a box would cost each batch"
-)]
 pub(super) enum Step<T> {
     Ready(Option<Result<T>>),
-    /// The batch behind is to be opened, without the lock, and the item to be [put back](State::put_back).
-    Open {
-        item: Item,
-        from: i64,
-    },
+    /// The batch of the item behind this offset is to be opened, without the lock, and the item to be
+    /// [put back](State::put_back).
+    Open(i64),
     Empty,
 }
 
@@ -93,9 +87,15 @@ impl State {
         }
     }
 
-    /// The next thing for a call; items that are used up go to `garbage`, to be dropped without the lock.
+    /// The next thing for a call. An item that is to be opened goes to `open`, apart from the outcome, which is moved for
+    /// each record; items that are used up go to `garbage`, to be dropped without the lock.
     #[inline]
-    pub(super) fn step<T>(&mut self, take: Take<T>, garbage: &mut Vec<Item>) -> Step<T> {
+    pub(super) fn step<T>(
+        &mut self,
+        take: Take<T>,
+        open: &mut Option<Item>,
+        garbage: &mut Vec<Item>,
+    ) -> Step<T> {
         loop {
             if let Some((_, error)) = self.errors.pop_front() {
                 return Step::Ready(Some(Err(error)));
@@ -119,8 +119,8 @@ impl State {
                 Taken::Nothing => {
                     slot.is_opening = true;
                     let from = slot.position.map_or(0, |spot| spot.offset);
-                    let Some(item) = self.queue.remove(place) else { return self.nothing() };
-                    return Step::Open { item, from };
+                    *open = self.queue.remove(place);
+                    return Step::Open(from);
                 }
                 Taken::Fault(error) => self.fault(at, &error, false, garbage),
             }
@@ -330,7 +330,11 @@ impl State {
     }
 
     /// Those to wake, if there may be something for them.
+    #[inline]
     pub(super) fn woken(&mut self) -> Vec<Waker> {
+        if self.waiters.is_empty() {
+            return Vec::new();
+        }
         let has_news =
             !self.queue.is_empty() || !self.errors.is_empty() || self.blocked.is_some() || self.closed;
         if has_news { mem::take(&mut self.waiters) } else { Vec::new() }

@@ -12,6 +12,11 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
+    /// Has room for `parts` pieces.
+    pub(crate) fn with_capacity(parts: usize) -> Self {
+        Self { parts: VecDeque::with_capacity(parts), remaining: 0 }
+    }
+
     /// Appends a piece.
     pub(crate) fn push(&mut self, part: Bytes) {
         if !part.is_empty() {

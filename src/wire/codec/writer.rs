@@ -47,7 +47,7 @@ impl Writer {
     /// What has been written.
     pub(crate) fn finish(self) -> Segments {
         let small = Bytes::from(self.small);
-        let mut segments = Segments::default();
+        let mut segments = Segments::with_capacity(2 * self.large.len() + 1);
         let mut from = 0;
         for (at, part) in self.large {
             segments.push(small.slice(from..at));

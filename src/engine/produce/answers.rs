@@ -7,20 +7,29 @@ use crate::{
     engine::catalog::snapshot::{Broker, LeaderHint},
     types::{NodeId, TopicPartition},
     wire::{
-        messages::produce_response::{PartitionProduceResponse, ProduceResponse},
+        messages::produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse},
         uuid::Uuid,
     },
 };
 
+/// Up to so many partitions are looked through one by one.
+const FEW: usize = 16;
+
 /// The partitions of a response by topic, name or id, and index.
 pub(super) struct Answers<'a> {
+    response: &'a ProduceResponse,
+    /// Places in the response, unless it is small: brokers answer in an order of their own.
     by_id: HashMap<(Uuid, i32), &'a PartitionProduceResponse>,
     by_name: HashMap<(&'a str, i32), &'a PartitionProduceResponse>,
 }
 
 impl<'a> Answers<'a> {
     pub(super) fn index(response: &'a ProduceResponse) -> Self {
-        let mut answers = Self { by_id: HashMap::new(), by_name: HashMap::new() };
+        let mut answers = Self { response, by_id: HashMap::new(), by_name: HashMap::new() };
+        let count: usize = response.responses.iter().map(|topic| topic.partition_responses.len()).sum();
+        if count <= FEW {
+            return answers;
+        }
         for topic in &response.responses {
             for partition in &topic.partition_responses {
                 if topic.topic_id == Uuid::ZERO {
@@ -34,9 +43,18 @@ impl<'a> Answers<'a> {
     }
 
     pub(super) fn get(&self, lane: &Lane) -> Option<&'a PartitionProduceResponse> {
-        let index = lane.queue.partition.0;
+        let (name, index) = (lane.queue.topic.as_str(), lane.queue.partition.0);
+        if self.by_id.is_empty() && self.by_name.is_empty() {
+            let is_asked = |topic: &&TopicProduceResponse| match topic.topic_id {
+                Uuid::ZERO => &*topic.name == name,
+                id => lane.topic_id == Some(id),
+            };
+            let mut partitions =
+                self.response.responses.iter().filter(is_asked).flat_map(|topic| &topic.partition_responses);
+            return partitions.find(|partition| partition.index == index);
+        }
         let by_id = lane.topic_id.and_then(|id| self.by_id.get(&(id, index)));
-        by_id.or_else(|| self.by_name.get(&(lane.queue.topic.as_str(), index))).copied()
+        by_id.or_else(|| self.by_name.get(&(name, index))).copied()
     }
 }
 

@@ -442,7 +442,8 @@ mod tests {
         let mut bench = Bench::new();
         bench.look_up(0, LookUp::Latest, 1);
         let token = bench.asked()[0].0;
-        let error = ErrorKind::NotKafka { peer: "b:1".into(), looks_like: "HTTP" }.into();
+        let error =
+            ErrorKind::UnsupportedVersion { request: "ListOffsets", ours: (1, 11), theirs: None }.into();
         let outcome = Err(Failure { maybe_sent: false, error });
         bench.positions.answer(bench.now, token, outcome, &mut bench.out);
         let events = mem::take(&mut bench.out.events);

@@ -30,7 +30,7 @@ pub fn frame(input: &[u8]) {
 
 /// The frames, and what came behind the last: the error, or the bytes of a frame that is not whole.
 fn decode<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Bytes>, Result<Vec<u8>, FrameError>) {
-    let decoder = FrameDecoder::new(MAX_FRAME);
+    let mut decoder = FrameDecoder::new(MAX_FRAME);
     let (mut buf, mut frames) = (BytesMut::new(), Vec::new());
     for piece in pieces {
         let want = decoder.want(&buf);

@@ -150,7 +150,7 @@ impl Rig {
         let count = count.min(bytes.len());
         self.arrived.extend_from_slice(&bytes[..count]);
         self.link.written(self.now, count);
-        let frames = FrameDecoder::new(1 << 30);
+        let mut frames = FrameDecoder::new(1 << 30);
         while let Some(frame) = frames.next(&mut self.arrived).expect("the link writes frames") {
             let received = decode_request(frame).expect("the link writes requests");
             if !matches!(&received.request, Request::Produce(produce) if produce.acks == 0) {

@@ -355,9 +355,9 @@ fn a_stopped_partition_still_says_how_far_it_got() {
 
 /// A call that is cut in two: what the driver does happens while the call opens a batch without the lock.
 fn while_a_batch_is_opened(bench: &Bench, meanwhile: impl FnOnce(&Hand)) {
-    let mut garbage = Vec::new();
-    let step = lock(&bench.hand.state).step(state::take_record, &mut garbage);
-    let state::Step::Open { mut item, from } = step else { panic!("{step:?}") };
+    let (mut open, mut garbage) = (None, Vec::new());
+    let step = lock(&bench.hand.state).step(state::take_record, &mut open, &mut garbage);
+    let (state::Step::Open(from), Some(mut item)) = (step, open) else { panic!("there is a batch to open") };
     meanwhile(&bench.hand);
     let opening = item.open_next(from, CAP);
     lock(&bench.hand.state).put_back(item, opening, &mut garbage);

@@ -254,7 +254,8 @@ impl Sender {
     }
 
     fn wants_identity(&self) -> bool {
-        self.identity.current().is_none() && self.lanes.values().any(|lane| needs_identity(lane, &self.config))
+        self.identity.current().is_none()
+            && self.lanes.values().any(|lane| needs_identity(lane, &self.config))
     }
 
     // ---- sending ---------------------------------------------------------------------------------------------

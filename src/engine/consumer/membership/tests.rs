@@ -27,7 +27,7 @@ fn tp() -> TopicPartition {
 /// A reading half with one partition, of which the user is at offset 7.
 fn reading(now: Now) -> Reading {
     let wake = Arc::new(Wake::default());
-    let hand = Arc::new(Hand::new(Arc::clone(&wake), 1 << 20));
+    let hand = Arc::new(Hand::new(Arc::clone(&wake), 1 << 20, Arc::default()));
     let positions = position::Settings { read_committed: true, request_timeout: 30 * SECOND, retry: RETRY };
     let positions = Positions::new(positions, Tokens::default(), Random::new(1));
     let fetch = fetch::Settings {

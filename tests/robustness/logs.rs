@@ -1,8 +1,9 @@
 //! What is said about trouble: whatever may lose or delay data, as a warning that names what it is about.
 
 use std::{
+    cell::RefCell,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
 use milena::{
@@ -17,11 +18,19 @@ use tracing::{
 
 use crate::support::{SECOND, cluster, connect, values};
 
-/// Writes down every event of this thread, as "LEVEL message field=value …".
+/// Every event of this thread since it was made, as "LEVEL message field=value …".
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
-impl Subscriber for Log {
+thread_local! {
+    static LOG: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+/// Hands each event to the log of its thread. There is one for the whole process: whether anybody listens to a line of
+/// code is remembered for all threads, so that subscribers that come and go beside each other miss events.
+struct Ear;
+
+impl Subscriber for Ear {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("milena")
     }
@@ -35,9 +44,12 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(format!("{}", event.metadata().level()));
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
+        LOG.with_borrow(|log| {
+            let Some(log) = log else { return };
+            let mut line = Line(format!("{}", event.metadata().level()));
+            event.record(&mut line);
+            log.0.lock().unwrap().push(line.0);
+        });
     }
 
     fn enter(&self, _: &span::Id) {}
@@ -58,6 +70,15 @@ impl Visit for Line {
 }
 
 impl Log {
+    /// Listens to this thread, which is its test's own, from now on.
+    fn listen() -> Self {
+        static EAR: Once = Once::new();
+        EAR.call_once(|| tracing::subscriber::set_global_default(Ear).unwrap());
+        let log = Self::default();
+        LOG.set(Some(log.clone()));
+        log
+    }
+
     fn clear(&self) {
         self.0.lock().unwrap().clear();
     }
@@ -80,8 +101,7 @@ impl Log {
 
 #[tokio::test(start_paused = true)]
 async fn connections_are_details_and_the_cluster_that_answers_is_news() {
-    let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let log = Log::listen();
     let (_cluster, client) = cluster(2, 1).await;
     log.says(Level::DEBUG, &["connecting", "broker=", "attempt=0"]);
     log.says(Level::DEBUG, &["connected", "peer="]);
@@ -99,11 +119,10 @@ async fn connections_are_details_and_the_cluster_that_answers_is_news() {
 
 #[tokio::test(start_paused = true)]
 async fn records_that_are_late_or_lost_are_warned_of() {
-    let log = Log::default();
     let (cluster, client) = cluster(1, 1).await;
     let producer = client.producer().delivery_timeout(35 * SECOND).build().unwrap();
     producer.send(Record::new("t", "secret value").key("secret key")).await.unwrap();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let log = Log::listen();
 
     cluster.fault(Rule::new(Fault::Throttle(SECOND)).on(Api::Produce).times(2)).await.unwrap();
     producer.send(Record::new("t", "secret value")).await.unwrap();
@@ -134,8 +153,7 @@ async fn records_that_are_late_or_lost_are_warned_of() {
 
 #[tokio::test(start_paused = true)]
 async fn what_keeps_a_consumer_from_reading_is_warned_of() {
-    let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let log = Log::listen();
     let (cluster, client) = cluster(1, 1).await;
     let producer = client.producer().build().unwrap();
     for _ in 0..5 {

@@ -6,6 +6,7 @@
 pub(crate) mod accumulator;
 mod answers;
 pub(crate) mod batch;
+mod body;
 pub(crate) mod config;
 pub(crate) mod identity;
 pub(crate) mod lane;
@@ -14,4 +15,5 @@ pub(crate) mod queue;
 pub(crate) mod sender;
 pub(crate) mod spares;
 pub(crate) mod sticky;
+pub(crate) mod topics;
 pub(crate) mod verdict;

@@ -111,7 +111,7 @@ impl Driver {
                         break;
                     }
                     self.see(&mut catalog);
-                    self.accumulator.topics().iter().for_each(|topic| self.client.want(&topic.topic));
+                    self.accumulator.topics().for_each(|topic| self.client.want(&topic.topic));
                 }
                 command = self.commands.recv(), if !self.deserted => self.command(command),
                 () = task::sleep_until(deadline) => {}

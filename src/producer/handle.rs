@@ -22,8 +22,9 @@ use crate::{
         backoff::Random,
         machine::Now,
         produce::{
-            accumulator::{Accumulator, TopicQueues},
+            accumulator::Accumulator,
             queue::{PartitionQueue, Refused},
+            topics::TopicQueues,
         },
     },
     error::{Error, ErrorKind, Result},
@@ -113,11 +114,12 @@ impl Producer {
     pub async fn enqueue(&self, record: Record<'_>) -> Result<Delivery> {
         self.check_open()?;
         let topic = match self.shared.accumulator.topic(record.topic) {
-            Some(topic) if has_partition(&topic, &record) => topic,
-            _ => self.look_up(&record).await?,
+            Some(topic) if has_partition(topic, &record) => topic,
+            // In a box, since it is rare and large, and every send is a future that holds it.
+            _ => Box::pin(self.look_up(&record)).await?,
         };
         let now = self.shared.client.now();
-        match self.place(now, &topic, &record)? {
+        match self.place(now, topic, &record)? {
             Placed::Done(delivery) => Ok(delivery),
             Placed::NoRoom { bytes, queue } => {
                 let taken = self.shared.accumulator.budget.take(bytes).await;
@@ -137,11 +139,11 @@ impl Producer {
         let refuse = |error| TrySendError { record, error };
         self.check_open().map_err(refuse)?;
         let topic = match self.shared.accumulator.topic(record.topic) {
-            Some(topic) if has_partition(&topic, &record) => topic,
+            Some(topic) if has_partition(topic, &record) => topic,
             _ => self.look_up_now(&record).map_err(refuse)?,
         };
         let now = self.shared.client.now();
-        match self.place(now, &topic, &record).map_err(refuse)? {
+        match self.place(now, topic, &record).map_err(refuse)? {
             Placed::Done(delivery) => Ok(delivery),
             Placed::NoRoom { bytes, .. } => {
                 let limit = self.shared.accumulator.budget.limit();
@@ -194,26 +196,24 @@ impl Producer {
         if self.shared.closed.load(Ordering::Relaxed) { Err(closed()) } else { Ok(()) }
     }
 
-    async fn look_up(&self, record: &Record<'_>) -> Result<Arc<TopicQueues>> {
+    async fn look_up(&self, record: &Record<'_>) -> Result<&TopicQueues> {
         task::check_runtime("Producer::enqueue")?;
         let name = TopicName::from(record.topic);
         let topic = self.shared.client.topic(&name, self.shared.settings.max_block, "max_block").await?;
         self.prepare(&name, topic.partition_count(), record)
     }
 
-    fn look_up_now(&self, record: &Record<'_>) -> Result<Arc<TopicQueues>> {
+    fn look_up_now(&self, record: &Record<'_>) -> Result<&TopicQueues> {
         let name = TopicName::from(record.topic);
         let topic = self.shared.client.topic_now(&name)?;
         self.prepare(&name, topic.partition_count(), record)
     }
 
-    fn prepare(&self, name: &TopicName, count: u32, record: &Record<'_>) -> Result<Arc<TopicQueues>> {
+    fn prepare(&self, name: &TopicName, count: u32, record: &Record<'_>) -> Result<&TopicQueues> {
         let queues = self.shared.accumulator.prepare(name, count);
-        if has_partition(&queues, record) {
+        if has_partition(queues, record) {
             return Ok(queues);
         }
-        // It may have been added a moment ago: then the next try finds it.
-        self.shared.client.refresh();
         let partition = record.partition.unwrap_or(Partition(0));
         // It may have been added just now: then the next record for it finds it.
         self.shared.client.refresh();

@@ -124,7 +124,7 @@ impl PartitionQueue {
             tail.fill();
             news = true;
         }
-        let expected = tail.last_len.max(charge);
+        let expected = tail.last_len.min(batch_size).max(charge);
         let open = match &mut tail.open {
             Some(open) => open,
             none => {

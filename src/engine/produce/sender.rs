@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
+    ops::Bound,
     sync::Arc,
     time::Instant,
 };
@@ -10,11 +11,12 @@ use std::{
 use super::{
     accumulator::Accumulator,
     batch::{Batch, Completion},
+    body::Body,
     config::{Linger, SenderConfig},
     identity::Identity,
     lane::{Lane, Next},
     line::{Line, Ready},
-    queue::{BatchDone, LaneId},
+    queue::{BatchDone, LaneId, PartitionQueue},
 };
 use crate::{
     engine::{
@@ -22,9 +24,9 @@ use crate::{
         catalog::snapshot::{LeaderHint, Snapshot},
         machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier},
     },
-    types::{NodeId, Partition, TopicName},
+    types::{NodeId, Partition},
     wire::{
-        messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData},
+        messages::produce_request::{ProduceRequest, TopicProduceData},
         uuid::Uuid,
     },
 };
@@ -57,6 +59,8 @@ pub(crate) struct Sender {
     requests: HashMap<Token, InFlight>,
     timers: BTreeSet<(Instant, LaneId)>,
     random: Random,
+    /// Empty: memory for the list of queues with news.
+    news: Vec<Arc<PartitionQueue>>,
 }
 
 /// A request that waits for its answer.
@@ -84,6 +88,7 @@ impl Sender {
             requests: HashMap::new(),
             timers: BTreeSet::new(),
             random,
+            news: Vec::new(),
         }
     }
 
@@ -113,7 +118,9 @@ impl Sender {
 
     /// Looks at what callers appended and at what has become due, and sends what may be sent.
     pub(crate) fn tick(&mut self, now: Now, tokens: &mut Tokens, out: &mut Outbox<Event>) {
-        for queue in self.accumulator.take_news() {
+        let mut news = mem::take(&mut self.news);
+        self.accumulator.take_news(&mut news);
+        for queue in news.drain(..) {
             let id = queue.id;
             let snapshot = &self.snapshot;
             self.lanes.entry(id).or_insert_with(|| {
@@ -123,6 +130,7 @@ impl Sender {
             });
             self.schedule(now, id);
         }
+        self.news = news;
         while let Some(&(due, id)) = self.timers.first()
             && due <= now.instant
         {
@@ -134,10 +142,10 @@ impl Sender {
             self.schedule(now, id);
         }
         self.ask_for_identity(now, tokens, out);
-        let brokers: Vec<NodeId> =
-            self.brokers.iter().filter(|(_, line)| !line.ready.is_empty()).map(|(id, _)| *id).collect();
-        for broker in brokers {
-            while self.send_to(now, broker, tokens, out) {}
+        let mut broker = self.next_broker(Bound::Unbounded);
+        while let Some(id) = broker {
+            while self.send_to(now, id, tokens, out) {}
+            broker = self.next_broker(Bound::Excluded(id));
         }
     }
 
@@ -190,9 +198,9 @@ impl Sender {
 
     /// Whether nothing is outstanding.
     pub(crate) fn is_idle(&self) -> bool {
-        let topics = self.accumulator.topics();
+        let mut topics = self.accumulator.topics();
         self.lanes.values().all(|lane| lane.outstanding().next().is_none())
-            && topics.iter().flat_map(|topic| &topic.partitions).all(|queue| queue.backlog().is_none())
+            && topics.all(|topic| topic.partitions.iter().all(|queue| queue.backlog().is_none()))
     }
 
     // ---- scheduling ------------------------------------------------------------------------------------------
@@ -260,12 +268,18 @@ impl Sender {
 
     // ---- sending ---------------------------------------------------------------------------------------------
 
+    /// The next broker behind `after` for which something is ready.
+    fn next_broker(&self, after: Bound<NodeId>) -> Option<NodeId> {
+        let mut lines = self.brokers.range((after, Bound::Unbounded));
+        lines.find(|(_, line)| !line.ready.is_empty()).map(|(id, _)| *id)
+    }
+
     /// Sends one request to a broker, with at most one batch per partition. `false` where there is nothing to send
     /// or no more may be in flight.
     fn send_to(&mut self, now: Now, broker: NodeId, tokens: &mut Tokens, out: &mut Outbox<Event>) -> bool {
         let token = tokens.next();
         let mut size = 0;
-        let mut topics: BTreeMap<TopicName, TopicProduceData> = BTreeMap::new();
+        let mut body = Body::default();
         let mut lanes = Vec::new();
         let mut without = Vec::new();
         while let Some(id) = self.next_ready(broker, size) {
@@ -276,16 +290,7 @@ impl Sender {
             };
             let bytes = batch.send(now.instant);
             size += bytes.len();
-            let topic = topics.entry(lane.queue.topic.clone()).or_insert_with(|| TopicProduceData {
-                name: lane.queue.topic.as_str().into(),
-                topic_id: lane.topic_id.unwrap_or(Uuid::ZERO),
-                ..TopicProduceData::default()
-            });
-            topic.partition_data.push(PartitionProduceData {
-                index: lane.queue.partition.0,
-                records: Some(bytes),
-                ..PartitionProduceData::default()
-            });
+            body.add(lane, bytes);
             lane.sent(token, batch);
             lanes.push(id);
         }
@@ -295,7 +300,7 @@ impl Sender {
         if lanes.is_empty() {
             return false;
         }
-        out.calls.push(self.call(now, token, broker, topics.into_values().collect()));
+        out.calls.push(self.call(now, token, broker, body.topics));
         if let Some(line) = self.brokers.get_mut(&broker) {
             line.in_flight += 1;
         }

@@ -73,9 +73,16 @@ pub(crate) struct BatchBuilder {
 impl BatchBuilder {
     /// A batch that is expected to grow to `target` bytes, and may grow beyond.
     ///
-    /// It starts with room for `expected` bytes, at most the target, and multiplies it when that was too few.
+    /// It starts with room for `expected` bytes, for all of the target where that is near, and multiplies it when that
+    /// was too few.
     pub(crate) fn new(expected: usize, target: usize) -> Self {
-        Self::reuse(BytesMut::with_capacity(expected.min(target).max(MIN_CAPACITY)), target)
+        let room =
+            if expected > target / 2 { expected.max(target).saturating_add(NUMBERS) } else { expected };
+        let mut buf = BytesMut::with_capacity(room.max(MIN_CAPACITY));
+        // Splitting makes the memory shared. As it has to be to be sent, and stays when it is used again: otherwise it
+        // would become so, with an allocation, each time that it is frozen.
+        drop(buf.split_to(0));
+        Self::reuse(buf, target)
     }
 
     /// As [`BatchBuilder::new`], but in the memory of an earlier batch: see [`SealedBatch::into_buffer`].

@@ -179,7 +179,7 @@ impl Sender {
     /// Ends everything that is outstanding with `error`; what was sent may have been written.
     pub(crate) fn abandon(&mut self, now: Now, error: &Error, out: &mut Outbox<Event>) {
         self.accumulator.close();
-        for queue in self.accumulator.topics().iter().flat_map(|topic| &topic.partitions) {
+        for queue in self.accumulator.topics().flat_map(|topic| &topic.partitions) {
             fail_queue(queue, error, out);
         }
         for lane in self.lanes.values_mut() {

@@ -1,0 +1,200 @@
+//! The queues of all topics, found by name without a lock.
+//!
+//! Every record asks for its topic's queues, so the way there is one hash and one load for each link: topics are only
+//! ever added, and partitions too, so that what was found once stays true for as long as the table lives.
+
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError, RwLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::{
+    queue::{LaneId, PartitionQueue},
+    spares::Spares,
+    sticky::Sticky,
+};
+use crate::{
+    sync::lock,
+    types::{Partition, TopicName},
+};
+
+/// The table. Names share a bucket's chain; each topic stands in it once.
+#[derive(Debug)]
+pub(super) struct Topics {
+    /// As many as a byte can tell apart.
+    buckets: Box<[OnceLock<Box<Link>>; 256]>,
+    /// Held by whoever adds. Queues that are made after the close take no records.
+    closed: Mutex<bool>,
+    lanes: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Link {
+    queues: TopicQueues,
+    next: OnceLock<Box<Self>>,
+}
+
+/// The queues of one topic, one per partition.
+#[derive(Debug)]
+pub(crate) struct TopicQueues {
+    pub(crate) topic: TopicName,
+    /// In the order of the partitions, from 0.
+    pub(crate) partitions: Vec<Arc<PartitionQueue>>,
+    /// Where records without a key go.
+    pub(crate) sticky: Sticky,
+    /// The partitions that have a leader, in ascending order.
+    available: RwLock<Arc<[Partition]>>,
+    /// What took this one's place when the topic got more partitions.
+    grown: OnceLock<Box<Self>>,
+}
+
+impl Topics {
+    pub(super) fn new() -> Self {
+        let buckets = Box::new([const { OnceLock::new() }; 256]);
+        Self { buckets, closed: Mutex::new(false), lanes: AtomicUsize::new(0) }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, topic: &str) -> Option<&TopicQueues> {
+        let link = chain(self.bucket(topic)).find(|link| link.queues.topic.as_str() == topic)?;
+        Some(link.queues.newest())
+    }
+
+    /// Makes queues for the `count` partitions of a topic. Those that exist stay.
+    pub(super) fn prepare(&self, topic: &TopicName, count: u32, spares: &Arc<Spares>) -> &TopicQueues {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let closed = lock(&self.closed);
+        let known = self.get(topic.as_str());
+        if let Some(known) = known
+            && known.partitions.len() >= count
+        {
+            return known;
+        }
+        let mut partitions = known.map(|known| known.partitions.clone()).unwrap_or_default();
+        for index in (0..i32::MAX).take(count).skip(partitions.len()) {
+            let id = LaneId(self.lanes.fetch_add(1, Ordering::Relaxed));
+            let queue = PartitionQueue::new(id, topic.clone(), Partition(index), Arc::clone(spares));
+            if *closed {
+                queue.close();
+            }
+            partitions.push(Arc::new(queue));
+        }
+        let queues = TopicQueues::new(topic.clone(), partitions);
+        match known {
+            Some(known) => known.grown.get_or_init(|| Box::new(queues)),
+            None => {
+                let bucket = self.bucket(topic.as_str());
+                let end = chain(bucket).last().map_or(bucket, |link| &link.next);
+                &end.get_or_init(|| Box::new(Link { queues, next: OnceLock::new() })).queues
+            }
+        }
+    }
+
+    /// Takes no more records. What was taken stays to be sent.
+    pub(super) fn close(&self) {
+        *lock(&self.closed) = true;
+        self.iter().flat_map(|topic| &topic.partitions).for_each(|queue| queue.close());
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        *lock(&self.closed)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &TopicQueues> {
+        self.buckets.iter().flat_map(chain).map(|link| link.queues.newest())
+    }
+
+    #[inline]
+    fn bucket(&self, topic: &str) -> &OnceLock<Box<Link>> {
+        &self.buckets[usize::from(hash(topic))]
+    }
+}
+
+impl TopicQueues {
+    fn new(topic: TopicName, partitions: Vec<Arc<PartitionQueue>>) -> Self {
+        let available = partitions.iter().map(|queue| queue.partition).collect();
+        let available = RwLock::new(available);
+        Self { topic, partitions, sticky: Sticky::default(), available, grown: OnceLock::new() }
+    }
+
+    #[inline]
+    fn newest(&self) -> &Self {
+        let mut newest = self;
+        while let Some(grown) = newest.grown.get() {
+            newest = grown;
+        }
+        newest
+    }
+
+    /// The partitions that have a leader, in ascending order; all of them until that is known.
+    pub(crate) fn available(&self) -> Arc<[Partition]> {
+        Arc::clone(&self.available.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells which partitions have a leader now.
+    pub(crate) fn set_available(&self, available: Arc<[Partition]>) {
+        if *self.available() != *available {
+            *self.available.write().unwrap_or_else(PoisonError::into_inner) = available;
+            self.sticky.reset();
+        }
+    }
+}
+
+fn chain(bucket: &OnceLock<Box<Link>>) -> impl Iterator<Item = &Link> {
+    let first = bucket.get().map(|link| &**link);
+    std::iter::successors(first, |link| link.next.get().map(|link| &**link))
+}
+
+/// Names are the user's own, and of topics that exist: nobody plants collisions, so it need not be a strong hash.
+#[inline]
+fn hash(topic: &str) -> u8 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = topic.as_bytes().as_chunks::<8>();
+    let rest = rest.iter().fold(rest.len() as u64, |word, byte| word << 8 | u64::from(*byte));
+    let words = words.iter().map(|word| u64::from_le_bytes(*word)).chain([rest]);
+    let hash = words.fold(0, |hash: u64, word| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR));
+    // The upper bits depend on all of the others.
+    (hash >> 56) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn topics(names: &[String]) -> Topics {
+        let topics = Topics::new();
+        for name in names {
+            topics.prepare(&name.as_str().into(), 2, &Arc::new(Spares::new(0)));
+        }
+        topics
+    }
+
+    #[test]
+    fn every_topic_is_found_however_many_there_are() {
+        let names: Vec<String> = (0..2_000).map(|index| format!("{}-orders", index * 7)).collect();
+        let topics = topics(&names);
+        for name in &names {
+            assert_eq!(topics.get(name).unwrap().topic.as_str(), name);
+        }
+        assert!(topics.get("orders").is_none());
+        assert_eq!(topics.iter().count(), names.len());
+        let longest = topics.buckets.iter().map(|bucket| chain(bucket).count()).max();
+        assert!(longest < Some(32), "names that are much alike share a bucket: {longest:?}");
+    }
+
+    #[test]
+    fn a_topic_grows_and_keeps_its_queues() {
+        let topics = topics(&["t".to_owned()]);
+        let before = topics.get("t").unwrap();
+        let spares = Arc::new(Spares::new(0));
+        let after = topics.prepare(&"t".into(), 5, &spares);
+        assert_eq!((before.partitions.len(), after.partitions.len(), topics.iter().count()), (2, 5, 1));
+        assert!(before.partitions.iter().zip(&after.partitions).all(|(one, other)| Arc::ptr_eq(one, other)));
+        let fewer = topics.prepare(&"t".into(), 1, &spares);
+        assert_eq!(fewer.partitions.len(), 5, "partitions are only ever added");
+        let mut lanes: Vec<_> = after.partitions.iter().map(|queue| queue.id).collect();
+        lanes.dedup();
+        assert_eq!(lanes.len(), 5);
+    }
+}

@@ -16,5 +16,5 @@ mod talk;
 
 pub use batch::{Batch, Compress, hex};
 pub use compare::{Allowed, compare};
-pub use line::{Line, Outcome};
+pub use line::{Line, Outcome, answer};
 pub use talk::{Step, Talk};

@@ -2,6 +2,7 @@
 //!
 //! [`SCENARIOS`] is the one list. A scenario that waits for a capability of the client is in it too, as pending.
 
+mod record;
 mod registry;
 mod stage;
 mod table;
@@ -11,6 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+pub use record::{Recording, Silence};
 pub use registry::SCENARIOS;
 pub use stage::{Stage, eventually, take, text};
 pub use table::table;
@@ -47,7 +49,7 @@ pub type Run = fn(Stage) -> Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Awaits {
-    /// The fault proxy in front of real brokers, and clients of other makers.
+    /// Clients of other makers.
     B,
     /// Transactions and the rest of the producer.
     C,

@@ -125,6 +125,15 @@ impl Line {
     }
 }
 
+/// Reads the answer to a request of this API and version: what follows the correlation id.
+///
+/// # Errors
+/// One that is not what the schema says.
+pub fn answer(api: &str, version: i16, body: &[u8]) -> Result<Value, String> {
+    let response = schema::message(&format!("{api}Response"))?;
+    Waiting { correlation: 0, version, response }.read(body)
+}
+
 impl Waiting {
     fn read(&self, body: &[u8]) -> Result<Value, String> {
         let (response, version) = (&*self.response, self.version);

@@ -464,26 +464,63 @@ pub(crate) async fn s13_an_unknown_topic_is_an_error_and_stays_unknown(stage: St
     eventually("it is found", async || producer.send(Record::new(&topic, "x")).await.ok()).await;
 }
 
-/// 14, the part that needs no proxy: what a quota holds up is written all the same, once, and the time is counted.
+/// 14: what a quota holds up is written all the same, once, and the time is counted.
 pub(crate) async fn s14_a_throttled_producer_waits_and_loses_nothing(stage: Stage) {
     let client = stage.client().await;
     let topic = stage.topic(&client, 1).await;
     stage.cluster().throttle_producers(&stage.name("throttled")).await.unwrap();
     let throttled = milena::Client::connect(stage.config().client_id(stage.name("throttled"))).await.unwrap();
     let producer = throttled.producer().compression(Compression::None).build().unwrap();
+    let sent = send_until_throttled(&throttled, &producer, &topic).await;
+    producer.send(Record::new(&topic, "one more")).await.unwrap();
+    producer.close().await.unwrap();
+    assert_nothing_more(&stage, &topic, &[(0, sent + 1)]).await;
+}
+
+/// 14: after an answer that asks for silence no request begins on its connection until the time is over, though records
+/// wait (KIP-219).
+pub(crate) async fn s14_nothing_is_sent_while_throttled(stage: Stage) {
+    const RECORDS: usize = 12;
+    let client = stage.client().await;
+    let topic = stage.topic(&client, 1).await;
+    stage.cluster().throttle_producers(&stage.name("throttled")).await.unwrap();
+    let (throttled, recording) = stage.recorded(stage.config().client_id(stage.name("throttled"))).await;
+    // Each record fills a batch of its own, and more of them wait than are sent at once.
+    let producer = throttled.producer().batch_size(10_000).compression(Compression::None);
+    let producer = producer.build().unwrap();
+    let sent = send_until_throttled(&throttled, &producer, &topic).await;
+    let value = "x".repeat(10_000);
+    let mut deliveries = Vec::new();
+    for _ in 0..RECORDS {
+        deliveries.push(producer.enqueue(Record::new(&topic, &value)).await.unwrap());
+    }
+    for (delivery, expected) in deliveries.into_iter().zip(sent..) {
+        assert_eq!(delivery.await.unwrap().offset, Some(Offset(expected)));
+    }
+    producer.close().await.unwrap();
+    let silences = recording.silences().unwrap();
+    assert!(
+        silences.iter().any(|silence| silence.broken.is_some()),
+        "something was sent later: {silences:?}"
+    );
+    for silence in &silences {
+        let kept = silence.broken.is_none_or(|broken| broken >= silence.since + silence.wanted);
+        assert!(kept, "sent after {:?}: {silence:?}", silence.broken.map(|broken| broken - silence.since));
+    }
+}
+
+/// Sends records one by one until a broker throttles, and tells how many.
+async fn send_until_throttled(client: &milena::Client, producer: &milena::Producer, topic: &str) -> i64 {
     let value = "x".repeat(40_000);
+    let throttle = || client.metrics().brokers.values().map(|broker| broker.throttle_time).sum::<Duration>();
     let mut sent = 0;
     // A new quota is not known to all brokers at once.
-    let throttle =
-        async || throttled.metrics().brokers.values().map(|broker| broker.throttle_time).sum::<Duration>();
-    while throttle().await.is_zero() {
-        producer.send(Record::new(&topic, &value)).await.unwrap();
+    while throttle().is_zero() {
+        producer.send(Record::new(topic, &value)).await.unwrap();
         sent += 1;
         assert!(sent < 2_000, "no broker throttles");
     }
-    producer.send(Record::new(&topic, &value)).await.unwrap();
-    producer.close().await.unwrap();
-    assert_nothing_more(&stage, &topic, &[(0, sent + 1)]).await;
+    sent
 }
 
 /// 15: headers, null keys, null values and both kinds of timestamps come back as they were sent.

@@ -50,7 +50,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(12), producer::s12_a_frozen_broker_pushes_back, ANY.pauses()),
     ready!(Some(13), producer::s13_an_unknown_topic_is_an_error_and_stays_unknown, ANY),
     ready!(Some(14), producer::s14_a_throttled_producer_waits_and_loses_nothing, ANY),
-    pending!(14, "s14_nothing_is_sent_while_throttled", B),
+    ready!(Some(14), producer::s14_nothing_is_sent_while_throttled, ANY),
     ready!(Some(15), producer::s15_headers_nulls_and_timestamps_round_trip, ANY),
     // Transactions.
     pending!(16, "s16_aborted_records_and_markers_are_never_seen", C),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use milena::{Client, Config, Consumer, Message, NewTopic, Record, TopicDescription, TopicPartition};
 
+use super::record::{Recorded, Recording};
 use super::wire::{Seen, Watched};
 use crate::target::{Running, Target};
 
@@ -67,6 +68,13 @@ impl Stage {
     pub async fn watched(&self, eye: impl Fn(i16, &mut [u8]) -> Seen + Send + Sync + 'static) -> Client {
         let client = Client::connect_over(Watched(Arc::new(eye)), self.config()).await;
         client.expect("a broker answers")
+    }
+
+    /// A client with these settings whose conversations are recorded.
+    pub async fn recorded(&self, config: Config) -> (Client, Recording) {
+        let recording = Recording::default();
+        let client = Client::connect_over(Recorded(recording.clone()), config).await;
+        (client.expect("a broker answers"), recording)
     }
 
     /// Creates a topic with the brokers' own replication, and waits until its leaders are known.

@@ -93,4 +93,5 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(None, admin::a_validation_creates_nothing, ANY),
     // What differs between versions.
     ready!(None, versions::the_offered_versions_are_those_of_the_release, ANY),
+    ready!(None, versions::the_finalized_features_are_those_of_the_release, ANY),
 ];

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    mem,
     time::{Duration, Instant},
 };
 
@@ -180,11 +181,22 @@ impl Commits {
         self.jobs.push_back(job);
     }
 
-    /// Ends everything that waits; what was asked may have been carried out.
-    pub(crate) fn abandon(&mut self, error: &Error, out: &mut Outbox<Event>) {
-        self.asked = None;
-        for job in self.jobs.drain(..) {
-            finish(job, Err(error.clone()), out);
+    /// The member's partitions are owned by somebody else: what waits is not committed, and what is under way is not
+    /// tried again.
+    pub(crate) fn lost(&mut self, now: Now, out: &mut Outbox<Event>) {
+        for (place, mut job) in mem::take(&mut self.jobs).into_iter().enumerate() {
+            let partition = match &job.work {
+                Work::Commit { offsets, member: Some(_), .. } => offsets.keys().next().cloned(),
+                Work::Commit { .. } | Work::Fetch(_) => None,
+            };
+            match partition {
+                None => self.jobs.push_back(job),
+                Some(_) if place == 0 && self.asked.is_some() => {
+                    job.until = job.until.min(now.instant);
+                    self.jobs.push_back(job);
+                }
+                Some(partition) => finish(job, Err(ErrorKind::NotAssigned { partition }.into()), out),
+            }
         }
     }
 

@@ -127,6 +127,29 @@ fn a_commit_that_finds_no_coordinator_ends_with_the_last_error() {
 }
 
 #[test]
+fn what_is_lost_is_not_committed_and_what_is_under_way_is_not_tried_again() {
+    let mut bench = Bench::new();
+    bench.commit(1, 10);
+    bench.commit(2, 20);
+    bench.commits.fetch(bench.now, Ticket(3), vec![TopicPartition::new("t", 0)], &mut bench.out);
+    let call = bench.tick().unwrap();
+    bench.commits.lost(bench.now, &mut bench.out);
+    assert!(matches!(
+        &bench.out.events[..],
+        [Event::Committed { ticket: Ticket(2), result: Err(error) }]
+            if matches!(error.kind(), ErrorKind::NotAssigned { .. })
+    ));
+    bench.out.events.clear();
+    bench.answer_commit(call.token, Code::COORDINATOR_LOAD_IN_PROGRESS);
+    bench.out.events.clear();
+    bench.commits.set_coordinator(Some(NodeId(1)));
+    bench.tick();
+    assert_eq!(bench.results(), [(1, Some(Code::COORDINATOR_LOAD_IN_PROGRESS))]);
+    bench.now = bench.now.after(Duration::from_secs(1));
+    assert!(matches!(bench.tick().unwrap().request, Request::OffsetFetch(_)), "the next generation goes on");
+}
+
+#[test]
 fn without_a_topic_id_the_commit_goes_by_name() {
     let mut bench = Bench::new();
     let offsets = [(TopicPartition::new("t", 0), OffsetAndMetadata::new(1))].into();

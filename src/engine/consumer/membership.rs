@@ -85,7 +85,6 @@ enum Phase {
     },
     /// The last commit of what is given up, and those that were asked for before.
     Committing {
-        last: Option<Ticket>,
         partitions: Vec<TopicPartition>,
     },
     /// The group's answer.
@@ -97,6 +96,8 @@ enum Phase {
 struct AutoCommit {
     due: Option<Instant>,
     asked: Option<Ticket>,
+    /// The last one before partitions are given up.
+    last: Option<Ticket>,
 }
 
 impl Membership {
@@ -115,7 +116,7 @@ impl Membership {
         let commits = Commits::new(settings.commits.clone(), Tokens::tagged(tag::COMMITS), random());
         let interval = settings.group.heartbeat_interval;
         let attendance = Attendance::new(now, settings.max_poll_interval, interval);
-        let auto = AutoCommit { due: None, asked: None };
+        let auto = AutoCommit { due: None, asked: None, last: None };
         Self {
             settings,
             start_at,
@@ -251,7 +252,6 @@ impl Membership {
         out: &mut Vec<Event>,
     ) {
         self.look_at_user(now, reading);
-        self.commit_in_time(now, reading, snapshot);
         if let Some((_, refused)) = self.refused.take_if(|(at, _)| *at <= now.instant) {
             let still = refused.into_iter().filter(|(p, claim, _)| reading.claim(p) == Some(*claim));
             self.needs_committed(now, still.collect());
@@ -272,7 +272,11 @@ impl Membership {
             }
             self.coordinator.tick(now, &mut self.coordinator_out);
             self.group.tick(now, snapshot, &mut self.group_out);
-            self.commits.tick(now, &mut self.commit_out);
+            // Not while partitions may just have been lost.
+            if self.group_out.events.is_empty() {
+                self.commit_in_time(now, reading, snapshot);
+                self.commits.tick(now, &mut self.commit_out);
+            }
             calls.append(&mut self.coordinator_out.calls);
             calls.append(&mut self.group_out.calls);
             calls.append(&mut self.commit_out.calls);
@@ -391,6 +395,7 @@ impl Membership {
         partitions: Vec<TopicPartition>,
         out: &mut Vec<Event>,
     ) {
+        self.commits.lost(now, &mut self.commit_out);
         let lost: Vec<_> = partitions.into_iter().filter(|partition| reading.contains(partition)).collect();
         lost.iter().for_each(|partition| reading.remove(partition));
         // Whoever waits for the listener or a commit waits for nothing now.
@@ -436,14 +441,14 @@ impl Membership {
         let spots = if auto { self.coverage.lacking(reading.progress()) } else { Vec::new() };
         let offsets: Offsets =
             spots.into_iter().map(|(partition, spot)| (partition, to_commit(spot))).collect();
-        let last = (!offsets.is_empty()).then(|| self.send_commit(now, snapshot, offsets));
-        self.phase = Phase::Committing { last, partitions };
+        self.auto.last = (!offsets.is_empty()).then(|| self.send_commit(now, snapshot, offsets));
+        self.phase = Phase::Committing { partitions };
     }
 
     /// When nothing is left to be committed, the partitions are forgotten.
     fn go_on(&mut self, now: Now, reading: &mut Reading) {
         match mem::replace(&mut self.phase, Phase::Running) {
-            Phase::Committing { partitions, .. } if self.commits.is_idle() => {
+            Phase::Committing { partitions } if self.commits.is_idle() => {
                 self.given_up(now, reading, partitions);
             }
             phase => self.phase = phase,
@@ -485,15 +490,14 @@ impl Membership {
             }
             return;
         }
-        match (&mut self.phase, result) {
-            (Phase::Committing { last, .. }, result) if *last == Some(ticket) => {
-                *last = None;
-                if let Err(error) = result {
-                    tracing::warn!(group = %self.settings.group.group, %error, "the commit before giving partitions up failed");
-                }
+        if self.auto.last == Some(ticket) {
+            self.auto.last = None;
+            if let Err(error) = result {
+                tracing::warn!(group = %self.settings.group.group, %error, "the commit before giving partitions up failed");
             }
-            (_, result) => out.push(Event::Committed { ticket, result }),
+            return;
         }
+        out.push(Event::Committed { ticket, result });
     }
 
     fn starts_known(&mut self, now: Now, starts: Vec<Start>, result: Result<Offsets>, reading: &mut Reading) {

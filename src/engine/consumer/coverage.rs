@@ -34,9 +34,16 @@ impl Coverage {
     pub(super) fn lacking(&self, progress: Vec<Progress>) -> Vec<(TopicPartition, Spot)> {
         let spots = progress.into_iter().map(|progress| (progress.partition, progress.done));
         let is_lacking = |(partition, done): &(TopicPartition, Spot)| {
-            self.covered.get(partition).is_none_or(|covered| covered.offset != done.offset)
+            self.expected(partition).is_none_or(|expected| expected.offset != done.offset)
         };
         spots.filter(is_lacking).collect()
+    }
+
+    /// Up to where a partition will be covered if all that is under way is carried out. A commit that follows the
+    /// user's and lies before it would take it back.
+    fn expected(&self, partition: &TopicPartition) -> Option<Spot> {
+        let pending = self.pending.values().rev().flatten().find(|(pending, _)| pending == partition);
+        pending.map(|(_, spot)| *spot).or_else(|| self.covered.get(partition).copied())
     }
 
     /// A commit is under way that covers these.
@@ -101,6 +108,7 @@ mod tests {
         let mut coverage = Coverage::default();
         let offsets = |offset| Offsets::from([(tp(), OffsetAndMetadata::new(offset))]);
         coverage.expect_from_user(Ticket(1), &offsets(9), progress(5));
+        assert!(coverage.lacking(progress(5)).is_empty(), "not while it is under way either");
         coverage.settle(Ticket(1), true);
         assert!(coverage.lacking(progress(5)).is_empty());
         assert_eq!(coverage.lacking(progress(10)), [(tp(), spot(10))], "until more is done with");

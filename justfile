@@ -27,6 +27,14 @@ docs:
 test:
     cargo test --workspace
 
+# Run the simulation over many seeds: `just sim 20000`.
+sim seeds="2000":
+    MILENA_SIM_SEEDS={{ seeds }} cargo test --profile sim -p milena --lib sim:: -- --nocapture
+
+# Show that the simulation finds bugs that are planted in a scratch copy: `just plants`, or some of them by name.
+plants *names:
+    tests/plants/run {{ names }}
+
 # Run the layer, circle and size rules alone.
 layers:
     cargo test --test layers

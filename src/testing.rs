@@ -16,6 +16,8 @@ mod settings;
 pub use api::Api;
 #[cfg(feature = "net")]
 pub use cluster::{Cluster, ClusterBuilder, FaultHandle};
+#[cfg(test)]
+pub(crate) use faults::FaultId;
 pub use faults::{Fault, Rule};
 pub use journal::Entry;
 pub use settings::{Limits, Settings};

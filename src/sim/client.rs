@@ -27,11 +27,21 @@ use crate::{
     wire::str::Str,
 };
 
+/// Time moves in steps: what is due is done a little later.
+const SLACK: Duration = Duration::from_millis(1);
+
 /// Who made a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Caller {
     Catalog,
     Role,
+}
+
+/// What a connection brings.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Bytes(Bytes),
+    Broken,
 }
 
 #[derive(Debug)]
@@ -46,7 +56,13 @@ struct Connected {
 /// The client of one role.
 #[derive(Debug)]
 pub(super) struct SimClient {
+    /// Its connections are told apart by this.
+    owner: u64,
     config: Config,
+    /// What has come over its connections and was not looked at.
+    inbox: VecDeque<(ConnectionId, Incoming)>,
+    /// The role's calls that have no outcome yet, and when they must have one.
+    calls: BTreeMap<Token, Instant>,
     catalog: Catalog,
     links: BTreeMap<(NodeId, Purpose), Connected>,
     outcomes: VecDeque<(Token, Outcome)>,
@@ -55,10 +71,41 @@ pub(super) struct SimClient {
 }
 
 impl SimClient {
-    pub(super) fn new(now: Now, bootstrap: Vec<String>, mut random: Random) -> Self {
+    pub(super) fn new(now: Now, owner: u64, bootstrap: Vec<String>, mut random: Random) -> Self {
         let config = Config::new(bootstrap);
         let catalog = Catalog::new(&config, now, Random::new(random.next_u64()));
-        Self { config, catalog, links: BTreeMap::new(), outcomes: VecDeque::new(), random, changed: false }
+        Self {
+            owner,
+            config,
+            inbox: VecDeque::new(),
+            calls: BTreeMap::new(),
+            catalog,
+            links: BTreeMap::new(),
+            outcomes: VecDeque::new(),
+            random,
+            changed: false,
+        }
+    }
+
+    pub(super) fn owner(&self) -> u64 {
+        self.owner
+    }
+
+    /// Takes what a connection brings; it is looked at in the next [`tick`](Self::tick).
+    pub(super) fn take_in(&mut self, wire: ConnectionId, incoming: Incoming) {
+        self.inbox.push_back((wire, incoming));
+    }
+
+    /// The process stood still until now: what was due meanwhile is late.
+    pub(super) fn overslept(&mut self, now: Now) {
+        for deadline in self.calls.values_mut() {
+            *deadline = (*deadline).max(now.instant);
+        }
+    }
+
+    /// The calls that have no outcome yet.
+    pub(super) fn open_calls(&self) -> usize {
+        self.calls.len()
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -86,7 +133,7 @@ impl SimClient {
 
     /// Whether the role has something to take.
     pub(super) fn has_news(&self) -> bool {
-        self.changed || !self.outcomes.is_empty()
+        self.changed || !self.outcomes.is_empty() || !self.inbox.is_empty()
     }
 
     pub(super) fn take_outcome(&mut self) -> Option<(Token, Outcome)> {
@@ -94,6 +141,8 @@ impl SimClient {
     }
 
     pub(super) fn submit(&mut self, now: Now, call: Call) {
+        let known = self.calls.insert(call.token, call.deadline);
+        assert!(known.is_none(), "a token is given twice: {call:?}");
         self.route(now, call, Caller::Role);
     }
 
@@ -143,7 +192,14 @@ impl SimClient {
 
     fn done(&mut self, now: Now, (caller, token): (Caller, Token), outcome: Outcome) {
         match caller {
-            Caller::Role => self.outcomes.push_back((token, outcome)),
+            Caller::Role => {
+                let deadline = self.calls.remove(&token).expect("one outcome of each call");
+                assert!(
+                    now.instant <= deadline + SLACK,
+                    "a call is answered after its deadline: {outcome:?}"
+                );
+                self.outcomes.push_back((token, outcome));
+            }
             Caller::Catalog => {
                 let mut out = Outbox::default();
                 self.catalog.answer(now, token, outcome, &mut out);
@@ -161,6 +217,12 @@ impl SimClient {
 
     /// Does what is due, until nothing more is.
     pub(super) fn tick(&mut self, now: Now, network: &mut Network, is_up: &dyn Fn(NodeId) -> bool) {
+        while let Some((wire, incoming)) = self.inbox.pop_front() {
+            match incoming {
+                Incoming::Bytes(bytes) => self.received(now, wire, &bytes, network),
+                Incoming::Broken => self.broken(now, wire, network),
+            }
+        }
         let mut out = Outbox::default();
         self.catalog.tick(now, &mut out);
         self.catalog.check();
@@ -188,7 +250,7 @@ impl SimClient {
         // A node's port is 9000 and its id.
         let node = NodeId(i32::from(address.port) - 9_000);
         let result = if is_up(node) {
-            connected.wire = Some(network.open(node));
+            connected.wire = Some(network.open(node, self.owner));
             connected.unread.clear();
             Ok(address.to_string())
         } else {
@@ -215,7 +277,7 @@ impl SimClient {
                     Effect::Close => {
                         connected.dialing = None;
                         if let Some(wire) = connected.wire.take() {
-                            network.wires.remove(&wire);
+                            network.leave(now.instant, wire, &mut self.random);
                         }
                     }
                     Effect::Count(_) | Effect::Ready => {}
@@ -237,7 +299,7 @@ impl SimClient {
     }
 
     /// Bytes have come over a connection.
-    pub(super) fn received(&mut self, now: Now, wire: ConnectionId, bytes: &[u8], network: &mut Network) {
+    fn received(&mut self, now: Now, wire: ConnectionId, bytes: &[u8], network: &mut Network) {
         let Some(key) = self.key(wire) else { return };
         if let Some(connected) = self.links.get_mut(&key) {
             connected.unread.extend_from_slice(bytes);
@@ -247,7 +309,7 @@ impl SimClient {
     }
 
     /// A connection is gone.
-    pub(super) fn broken(&mut self, now: Now, wire: ConnectionId, network: &mut Network) {
+    fn broken(&mut self, now: Now, wire: ConnectionId, network: &mut Network) {
         let Some(key) = self.key(wire) else { return };
         if let Some(connected) = self.links.get_mut(&key) {
             connected.wire = None;

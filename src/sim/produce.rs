@@ -1,20 +1,22 @@
-//! An idempotent producer under faults: nothing acknowledged is lost, nothing is there twice, the order is kept.
+//! An idempotent producer under faults: nothing acknowledged is lost, nothing is there twice, the order is kept, and
+//! all is settled in time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
+    answers,
+    book::{Book, Logged},
     client::SimClient,
-    faults,
-    world::{PARTITIONS, Role, TOPIC, World},
+    world::{PARTITIONS, TOPIC, World},
 };
 use crate::{
     engine::{
         backoff::{Backoff, Random},
-        machine::{Answer, Now, Outbox, Outcome, Tokens, earlier},
+        machine::{Now, Outbox, Tokens, earlier},
         produce::{
             accumulator::Accumulator,
             config::{Linger, SenderConfig},
@@ -25,17 +27,15 @@ use crate::{
     error::{Code, Error},
     record::Record,
     types::TopicName,
-    wire::{
-        batch::Batches,
-        calls::Response,
-        compress::{Codec, Compression},
-    },
+    wire::compress::{Codec, Compression},
 };
 
 const BUDGET: usize = 64 << 10;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// No delivery takes longer; many worlds have less patience.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+/// When an outcome has to be known, beyond the delivery timeout: time moves in steps.
+const SLACK: Duration = Duration::from_millis(1);
 
 /// A record that was taken.
 #[derive(Debug)]
@@ -44,11 +44,18 @@ struct Taken {
     value: String,
     done: Arc<BatchDone>,
     index: u32,
+    /// When its outcome has to be known.
+    until: Instant,
 }
 
 /// The producer and its workload.
 #[derive(Debug)]
-struct Workload {
+pub(super) struct Producer {
+    /// Tells its records from those of others.
+    id: u64,
+    delivery_timeout: Duration,
+    /// The first record whose outcome was not known when it was last looked for.
+    first_open: usize,
     sender: Sender,
     accumulator: Arc<Accumulator>,
     tokens: Tokens,
@@ -58,26 +65,12 @@ struct Workload {
     next: Instant,
 }
 
-/// Sends records while things go wrong, then lets everything come to rest, and judges.
-pub(super) fn scenario(world: &mut World) {
-    let mut client = world.client();
-    let topic = TopicName::from(TOPIC);
-    client.want(world.now, &topic);
-    let mut workload = Workload::new(world, &client);
-    let end = world.now.instant + Duration::from_secs(120);
-    world.run(&mut workload, &mut client, end, true);
-    faults::heal(world);
-    // Liveness: once nothing goes wrong, everything is settled within the delivery timeout and a request.
-    let limit = world.now.instant + DELIVERY_TIMEOUT + Duration::from_secs(120);
-    world.run(&mut workload, &mut client, limit, false);
-    assert!(workload.is_settled(), "not everything is settled once nothing goes wrong any more");
-    judge(world, &workload);
-}
-
-impl Workload {
-    fn new(world: &mut World, client: &SimClient) -> Self {
+impl Producer {
+    pub(super) fn new(world: &mut World, client: &mut SimClient, records: usize) -> Self {
+        client.want(world.now, &TopicName::from(TOPIC));
         let mut random = Random::new(world.random.next_u64());
         let second = Duration::from_secs(1);
+        let delivery_timeout = REQUEST_TIMEOUT + Duration::from_secs(1 + random.below(25));
         let config = SenderConfig {
             acks: -1,
             idempotent: true,
@@ -89,7 +82,7 @@ impl Workload {
             compression: Compression::new(Codec::None),
             max_request_size: 4 << 10,
             max_in_flight: 1 + random.below(5) as usize,
-            delivery_timeout: REQUEST_TIMEOUT + Duration::from_secs(1 + random.below(25)),
+            delivery_timeout,
             request_timeout: REQUEST_TIMEOUT,
             backoff: Backoff { first: second / 10, max: second },
         };
@@ -98,7 +91,9 @@ impl Workload {
         let seed = Random::new(random.next_u64());
         let sender = Sender::new(config, Arc::clone(&accumulator), client.snapshot(), seed);
         let (tokens, taken, next) = (Tokens::default(), Vec::new(), world.now.instant);
-        Self { sender, accumulator, tokens, random, taken, left: 400, next }
+        let (id, left) = (client.owner(), records);
+        let first_open = 0;
+        Self { id, delivery_timeout, first_open, sender, accumulator, tokens, random, taken, left, next }
     }
 
     /// Offers a burst of records, as far as there is room.
@@ -106,7 +101,7 @@ impl Workload {
         let topic = self.accumulator.topic(TOPIC).unwrap();
         for _ in 0..1 + self.random.below(8) {
             let partition = self.random.below(PARTITIONS as u64) as usize;
-            let value = format!("{partition}/{}", self.taken.len());
+            let value = format!("{partition}/{}/{}", self.id, self.taken.len());
             let queue = &topic.partitions[partition];
             if self.left == 0 || !self.accumulator.budget.try_take(100) {
                 break;
@@ -117,14 +112,14 @@ impl Workload {
                 self.accumulator.announce(queue);
             }
             self.left -= 1;
-            self.taken.push(Taken { partition, value, done: appended.done, index: appended.index });
+            let until = now.instant + self.delivery_timeout + SLACK;
+            self.taken.push(Taken { partition, value, done: appended.done, index: appended.index, until });
         }
-        self.next = now.instant + Duration::from_millis(self.random.below(700));
+        self.next = now.instant + Duration::from_millis(1 + self.random.below(700));
     }
-}
 
-impl Role for Workload {
-    fn tick(&mut self, now: Now, client: &mut SimClient, met: &mut dyn FnMut(&'static str)) {
+    /// Takes outcomes and news from its client, does what is due, and makes calls.
+    pub(super) fn tick(&mut self, now: Now, client: &mut SimClient, met: &mut Vec<String>) {
         if self.left > 0 && self.next <= now.instant {
             self.offer(now);
         }
@@ -133,7 +128,7 @@ impl Role for Workload {
             self.sender.catalog(now, client.snapshot());
         }
         while let Some((token, outcome)) = client.take_outcome() {
-            note_answer(&outcome, met);
+            answers::note(&outcome, met);
             self.sender.answer(now, token, outcome, &mut out);
             self.sender.check();
         }
@@ -151,102 +146,103 @@ impl Role for Workload {
                     }
                     let path = path(&completion.outcome);
                     if completion.done.outcome.set(completion.outcome) {
-                        met(path);
+                        met.push(path.to_owned());
                     }
                 }
                 Event::RefreshMetadata => client.refresh(now),
                 Event::LeaderChanged(hint) => client.leader_changed(now, hint),
-                Event::Retried(_) => met("a batch is sent again"),
+                Event::Retried(_) => met.push("produce: a batch is sent again".to_owned()),
             }
+        }
+        self.check_deadlines(now);
+    }
+
+    /// Every delivery ends in time, whatever goes wrong.
+    fn check_deadlines(&mut self, now: Now) {
+        while let Some(taken) = self.taken.get(self.first_open) {
+            if taken.done.outcome.get().is_none() {
+                assert!(now.instant <= taken.until, "{} has no outcome in time", taken.value);
+                return;
+            }
+            self.first_open += 1;
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let next = (self.left > 0).then_some(self.next);
         earlier(next, self.sender.deadline())
     }
 
-    fn is_settled(&self) -> bool {
+    /// Whether everything that was asked for has been answered.
+    pub(super) fn is_settled(&self) -> bool {
         self.left == 0 && self.sender.is_idle()
+    }
+
+    /// Compares what the producer was told with what the partitions hold.
+    pub(super) fn judge(&self, logs: &[Vec<Logged>]) {
+        for (partition, log) in logs.iter().enumerate() {
+            let own: Vec<&Logged> = log.iter().filter(|logged| producer(&logged.value) == self.id).collect();
+            let places: HashMap<&str, i64> =
+                own.iter().map(|logged| (logged.value.as_str(), logged.offset)).collect();
+            assert_eq!(places.len(), own.len(), "a record is in partition {partition} twice");
+            let order: Vec<usize> = own.iter().map(|logged| number(&logged.value)).collect();
+            assert!(order.is_sorted(), "partition {partition} is out of order: {order:?}");
+            for taken in self.taken.iter().filter(|taken| taken.partition == partition) {
+                taken.judge(places.get(taken.value.as_str()).copied());
+            }
+        }
+        assert_eq!(self.accumulator.budget.used(), 0, "the budget is not given back");
+        assert_eq!(self.left, 0, "not all records were taken");
     }
 }
 
-/// Notes what an answer said, or how it was missed.
-fn note_answer(outcome: &Outcome, met: &mut dyn FnMut(&'static str)) {
-    match outcome {
-        Ok(Answer { response: Response::Produce(response), .. }) => {
-            let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-            let codes = partitions.map(|partition| Code::new(partition.error_code));
-            codes.filter_map(Code::name).for_each(met);
+impl Taken {
+    fn judge(&self, place: Option<i64>) {
+        let value = &self.value;
+        match self.done.outcome.get().expect("an outcome") {
+            Ok(Written { base_offset: Some(base), .. }) => {
+                let expected = base + i64::from(self.index);
+                assert_eq!(place, Some(expected), "{value} is not where it was acked");
+            }
+            Ok(Written { base_offset: None, .. }) => {
+                assert!(place.is_some(), "{value} was acked and is not there");
+            }
+            Err(error) if error.maybe_written() => {}
+            Err(error) => assert_eq!(place, None, "{value} is there and was failed: {error}"),
         }
-        Ok(_) => met("an answer to another request"),
-        Err(failure) if failure.maybe_sent => met("no answer: maybe sent"),
-        Err(_) => met("no answer: not sent"),
     }
 }
 
 fn path(outcome: &Result<Written, Error>) -> &'static str {
     match outcome {
-        Ok(Written { base_offset: Some(_), .. }) => "acked",
-        Ok(Written { base_offset: None, .. }) => "acked without an offset",
-        Err(error) if error.maybe_written() => "failed: maybe written",
-        Err(error) if error.code() == Some(Code::OUT_OF_ORDER_SEQUENCE_NUMBER) => "failed: out of order",
-        Err(_) => "failed: not written",
+        Ok(Written { base_offset: Some(_), .. }) => "produce: acked",
+        Ok(Written { base_offset: None, .. }) => "produce: acked without an offset",
+        Err(error) if error.maybe_written() => "produce: failed, maybe written",
+        Err(error) if error.code() == Some(Code::OUT_OF_ORDER_SEQUENCE_NUMBER) => {
+            "produce: failed, out of order"
+        }
+        Err(_) => "produce: failed, not written",
     }
 }
 
-/// Compares what the producer was told with what the partitions hold.
-fn judge(world: &mut World, workload: &Workload) {
-    let mut epochs = 0;
-    for partition in 0..PARTITIONS {
-        let log = world.broker.log_bytes(TOPIC, partition as i32).expect("a log");
-        let mut found: Vec<(i64, String)> = Vec::new();
-        for batch in Batches::new(log) {
-            let batch = batch.expect("a batch");
-            batch.verify_crc().expect("its checksum");
-            epochs = epochs.max(batch.header().producer_epoch);
-            let mut cursor = batch.cursor(usize::MAX).expect("its records");
-            for record in cursor.records() {
-                let record = record.expect("a record");
-                let value = String::from_utf8(record.value.expect("a value").to_vec()).expect("text");
-                found.push((record.offset, value));
-            }
-        }
-        let places: HashMap<&str, i64> =
-            found.iter().map(|(offset, value)| (value.as_str(), *offset)).collect();
-        assert_eq!(places.len(), found.len(), "a record is in partition {partition} twice");
-        let order: Vec<usize> = found.iter().map(|(_, value)| number(value)).collect();
-        assert!(order.is_sorted(), "partition {partition} is out of order: {order:?}");
-        for taken in workload.taken.iter().filter(|taken| taken.partition == partition) {
-            let place = places.get(taken.value.as_str()).copied();
-            match taken.done.outcome.get().expect("an outcome") {
-                Ok(Written { base_offset: Some(base), .. }) => {
-                    assert_eq!(
-                        place,
-                        Some(base + i64::from(taken.index)),
-                        "{} is not where it was acked",
-                        taken.value
-                    );
-                }
-                Ok(Written { base_offset: None, .. }) => {
-                    assert!(place.is_some(), "{} was acked and is not there", taken.value);
-                }
-                Err(error) if error.maybe_written() => {}
-                Err(error) => assert_eq!(place, None, "{} is there and was failed: {error}", taken.value),
-            }
-        }
+/// Judges all producers.
+pub(super) fn judge<'a>(world: &mut World, producers: impl Iterator<Item = &'a Producer>) {
+    let logs: Vec<Vec<Logged>> = (0..PARTITIONS as i32).map(|index| Book::log(world, index)).collect();
+    producers.for_each(|producer| producer.judge(&logs));
+    if logs.iter().flatten().any(|logged| logged.epoch > 0) {
+        world.meet("produce: an epoch was bumped");
     }
-    if epochs > 0 {
-        world.meet("path: an epoch was bumped");
-    }
-    assert_eq!(workload.accumulator.budget.used(), 0, "the budget is not given back");
-    let by_partition = workload.taken.iter().fold(BTreeMap::new(), |mut counts, taken| {
-        *counts.entry(taken.partition).or_insert(0) += 1;
-        counts
-    });
-    assert_eq!(by_partition.values().sum::<usize>(), 400);
+}
+
+/// The parts of a value: partition, producer, number.
+fn part(value: &str, place: usize) -> &str {
+    value.split('/').nth(place).expect("a value of ours")
+}
+
+fn producer(value: &str) -> u64 {
+    part(value, 1).parse().expect("a producer")
 }
 
 fn number(value: &str) -> usize {
-    value.split_once('/').and_then(|(_, number)| number.parse().ok()).expect("a number")
+    part(value, 2).parse().expect("a number")
 }

@@ -1,7 +1,7 @@
-//! The world: the time, the cluster, the network, and one client with its role.
+//! The world: the time, the cluster, the network, and what was met.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     mem,
     time::{Duration, Instant},
@@ -10,9 +10,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    client::SimClient,
-    faults,
-    network::{Network, Way},
+    cast::Cast,
+    client::{Incoming, SimClient},
+    faults::{self, Planned},
+    network::{Arrival, Network, Way},
 };
 use crate::{
     engine::{
@@ -31,17 +32,6 @@ pub(super) const TOPIC: &str = "t";
 pub(super) const PARTITIONS: usize = 3;
 const NODES: i32 = 3;
 
-/// What takes part in a world.
-pub(super) trait Role {
-    /// Takes outcomes and news from its client, does what is due, and makes calls.
-    fn tick(&mut self, now: Now, client: &mut SimClient, met: &mut dyn FnMut(&'static str));
-
-    fn deadline(&self) -> Option<Instant>;
-
-    /// Whether everything that was asked for has been answered.
-    fn is_settled(&self) -> bool;
-}
-
 /// Everything that happens on one seed.
 #[derive(Debug)]
 pub(super) struct World {
@@ -49,15 +39,19 @@ pub(super) struct World {
     pub(super) random: Random,
     pub(super) broker: Broker,
     pub(super) network: Network,
+    /// Rules of the broker that are in force.
+    pub(super) planned: Vec<Planned>,
     unread: BTreeMap<ConnectionId, (FrameDecoder, BytesMut)>,
-    opened: BTreeMap<ConnectionId, bool>,
+    opened: BTreeSet<ConnectionId>,
     up: BTreeMap<NodeId, bool>,
-    broken: Vec<ConnectionId>,
+    /// Connections that have broken, and whose they were.
+    broken: Vec<(ConnectionId, u64)>,
+    clients: u64,
     start: Instant,
     steps: u64,
     trace: DefaultHasher,
     verbose: bool,
-    met: BTreeMap<&'static str, u64>,
+    met: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -74,10 +68,12 @@ impl World {
             random: Random::new(seed.wrapping_mul(0x9E37_79B9).wrapping_add(1)),
             broker,
             network: Network::default(),
+            planned: Vec::new(),
             unread: BTreeMap::new(),
-            opened: BTreeMap::new(),
+            opened: BTreeSet::new(),
             up: (1..=NODES).map(|node| (NodeId(node), true)).collect(),
             broken: Vec::new(),
+            clients: 0,
             start,
             steps: 0,
             trace: DefaultHasher::new(),
@@ -87,9 +83,10 @@ impl World {
     }
 
     pub(super) fn client(&mut self) -> SimClient {
+        self.clients += 1;
         let bootstrap = (1..=NODES).map(|node| format!("sim:{}", 9_000 + node)).collect();
         let random = Random::new(self.random.next_u64());
-        SimClient::new(self.now, bootstrap, random)
+        SimClient::new(self.now, self.clients, bootstrap, random)
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -105,17 +102,24 @@ impl World {
         self.steps
     }
 
-    pub(super) fn met(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.met.iter().map(|(path, count)| (*path, *count))
+    pub(super) fn met(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.met.iter().map(|(path, count)| (path.as_str(), *count))
     }
 
     /// Notes that a fault or a path was met.
-    pub(super) fn meet(&mut self, path: &'static str) {
-        *self.met.entry(path).or_default() += 1;
+    pub(super) fn meet(&mut self, path: &str) {
+        self.meet_often(path, 1);
+    }
+
+    pub(super) fn meet_often(&mut self, path: &str, count: u64) {
+        match self.met.get_mut(path) {
+            Some(so_far) => *so_far += count,
+            None => drop(self.met.insert(path.to_owned(), count)),
+        }
         self.note(path);
     }
 
-    fn note(&mut self, what: &str) {
+    pub(super) fn note(&mut self, what: &str) {
         (what, self.elapsed().as_nanos()).hash(&mut self.trace);
         if self.verbose {
             println!("{:>12.6} {what}", self.elapsed().as_secs_f64());
@@ -140,84 +144,91 @@ impl World {
         self.broker.start_node(self.now, node);
     }
 
+    /// A connection that its client uses.
     pub(super) fn pick_wire(&mut self) -> Option<ConnectionId> {
-        let count = self.network.wires.len() as u64;
-        let place = self.random.below(count) as usize;
-        self.network.wires.keys().nth(place).copied()
+        let wires: Vec<ConnectionId> = self.network.in_use().map(|(wire, _)| wire).collect();
+        let place = self.random.below(wires.len() as u64) as usize;
+        wires.get(place).copied()
     }
 
     /// Breaks a connection: what is on its way in either direction is lost.
     pub(super) fn break_wire(&mut self, wire: ConnectionId) {
-        self.network.wires.remove(&wire);
+        let Some(lost) = self.network.remove(wire) else { return };
+        self.unread.remove(&wire);
         self.broker.connection_closed(self.now, wire);
-        self.broken.push(wire);
+        self.broken.push((wire, lost.owner));
     }
 
-    /// Runs until `end`, with faults or without; ends early once the role is settled and nothing goes wrong any more.
-    pub(super) fn run(
-        &mut self,
-        role: &mut dyn Role,
-        client: &mut SimClient,
-        end: Instant,
-        with_faults: bool,
-    ) {
+    /// Runs until `end`, with faults or without; ends early once all is settled and nothing goes wrong any more.
+    pub(super) fn run(&mut self, cast: &mut Cast, end: Instant, with_faults: bool) {
         let mut strike = self.now.instant + faults::pause(&mut self.random);
-        while self.now.instant < end && (with_faults || !role.is_settled()) {
-            self.settle(role, client);
-            let next = [self.network.deadline(), self.broker.deadline(), client.deadline(), role.deadline()];
+        self.settle(cast);
+        while self.now.instant < end && (with_faults || !cast.is_settled(self)) {
+            let next = [self.network.deadline(), self.broker.deadline(), cast.deadline(self.now)];
             let next = next.into_iter().fold(Some(end), earlier).unwrap_or(end);
             let next = if with_faults { next.min(strike) } else { next };
-            // Deadlines may lie in the past; time does not go back, and it does not stand still either.
+            // A broker's deadline may lie in the past; time does not go back, and it does not stand still either.
             let step = next.saturating_duration_since(self.now.instant).max(Duration::from_micros(1));
             self.now = self.now.after(step);
             self.steps += 1;
-            assert!(self.steps < 5_000_000, "the world spins");
+            assert!(self.steps < 2_000_000, "the world spins");
             if with_faults && strike <= self.now.instant {
-                faults::strike(self);
+                if self.random.below(3) > 0 || !cast.change(self) {
+                    faults::strike(self);
+                }
                 strike = self.now.instant + faults::pause(&mut self.random);
             }
+            self.settle(cast);
         }
     }
 
     /// Carries out everything that is due at this moment.
-    fn settle(&mut self, role: &mut dyn Role, client: &mut SimClient) {
+    fn settle(&mut self, cast: &mut Cast) {
         self.broker.tick(self.now);
         self.react();
-        while let Some((wire, way, bytes)) = self.network.arrived(self.now.instant) {
-            match way {
-                Way::ToClient => client.received(self.now, wire, &bytes, &mut self.network),
-                Way::ToNode => self.reach_node(wire, &bytes),
+        while let Some((wire, arrival)) = self.network.arrived(self.now.instant) {
+            match arrival {
+                Arrival::Bytes(Way::ToClient, bytes) => self.reach_client(cast, wire, bytes),
+                Arrival::Bytes(Way::ToNode, bytes) => self.reach_node(wire, &bytes),
+                Arrival::Cut(way, bytes) => {
+                    self.meet("fault: a connection broke in a frame");
+                    match way {
+                        Way::ToClient => self.reach_client(cast, wire, bytes),
+                        Way::ToNode => self.reach_node(wire, &bytes),
+                    }
+                    self.break_wire(wire);
+                }
+                Arrival::End => {
+                    self.network.remove(wire);
+                    self.unread.remove(&wire);
+                    self.broker.connection_closed(self.now, wire);
+                }
             }
             self.react();
         }
-        let up = self.up.clone();
-        let is_up = |node| up.get(&node) == Some(&true);
         loop {
-            for wire in mem::take(&mut self.broken) {
-                self.unread.remove(&wire);
-                client.broken(self.now, wire, &mut self.network);
+            for (wire, owner) in mem::take(&mut self.broken) {
+                cast.take_in(owner, wire, Incoming::Broken);
             }
-            client.tick(self.now, &mut self.network, &is_up);
-            let mut met = Vec::new();
-            role.tick(self.now, client, &mut |path| met.push(path));
-            met.into_iter().for_each(|path| self.meet(path));
-            client.tick(self.now, &mut self.network, &is_up);
+            let is_quiet = !cast.tick(self);
             self.react();
-            if self.broken.is_empty() && !client.has_news() {
+            if is_quiet && self.broken.is_empty() {
                 return;
             }
         }
     }
 
+    fn reach_client(&mut self, cast: &mut Cast, wire: ConnectionId, bytes: Bytes) {
+        (wire.0, &bytes[..]).hash(&mut self.trace);
+        let Some(owner) = self.network.wire(wire).map(|wire| wire.owner) else { return };
+        cast.take_in(owner, wire, Incoming::Bytes(bytes));
+    }
+
     /// Bytes have come to a node.
     fn reach_node(&mut self, wire: ConnectionId, bytes: &[u8]) {
-        let Some(node) = self.network.wires.get(&wire).map(|wire| wire.node) else { return };
-        if !self.opened.contains_key(&wire) {
-            let taken = self.broker.connection_opened(node, wire);
-            self.opened.insert(wire, taken);
-            if !taken {
-                return self.break_wire(wire);
-            }
+        let Some(node) = self.network.wire(wire).map(|wire| wire.node) else { return };
+        if self.opened.insert(wire) && !self.broker.connection_opened(node, wire) {
+            return self.break_wire(wire);
         }
         let (frames, unread) =
             self.unread.entry(wire).or_insert_with(|| (FrameDecoder::new(100 << 20), BytesMut::new()));
@@ -227,7 +238,7 @@ impl World {
             whole.push(frame);
         }
         for frame in whole {
-            self.note("request");
+            (wire.0, self.elapsed().as_nanos(), &frame[..]).hash(&mut self.trace);
             self.broker.request(self.now, wire, frame);
         }
     }
@@ -241,10 +252,18 @@ impl World {
                 }
                 Reaction::Silent { .. } => {}
                 Reaction::Close { connection } => {
-                    self.network.wires.remove(&connection);
-                    self.broken.push(connection);
+                    self.unread.remove(&connection);
+                    if let Some(lost) = self.network.remove(connection) {
+                        self.broken.push((connection, lost.owner));
+                    }
                 }
             }
         }
+    }
+
+    /// Lets a client do what is due.
+    pub(super) fn tick_client(&mut self, client: &mut SimClient) {
+        let up = &self.up;
+        client.tick(self.now, &mut self.network, &|node| up.get(&node) == Some(&true));
     }
 }

@@ -115,6 +115,12 @@ impl Hand {
         lock(&self.state).progress()
     }
 
+    /// The partitions of which something may still be handed out.
+    #[cfg(test)]
+    pub(crate) fn reads(&self) -> Vec<TopicPartition> {
+        lock(&self.state).reads()
+    }
+
     pub(crate) fn take_requests(&self) -> Vec<Request> {
         lock(&self.state).take_requests()
     }

@@ -308,6 +308,13 @@ impl State {
         partitions
     }
 
+    #[cfg(test)]
+    pub(super) fn reads(&self) -> Vec<TopicPartition> {
+        let mut partitions = self.partitions();
+        partitions.retain(|partition| self.slot(partition).is_some_and(|slot| !slot.is_stopped));
+        partitions
+    }
+
     pub(super) fn slot(&self, partition: &TopicPartition) -> Option<&Slot> {
         self.slots.get(*self.places.get(partition)?)
     }

@@ -204,6 +204,13 @@ impl Broker {
         &self.state.cluster_id
     }
 
+    /// What a group has committed for a partition.
+    #[cfg(test)]
+    pub(crate) fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        let committed = self.state.group(&group.into())?.committed(&topic.into(), partition)?;
+        Some(committed.offset)
+    }
+
     /// The node that coordinates a group.
     pub(crate) fn coordinator(&self, group: &str) -> Option<NodeId> {
         self.state.coordinator(group).map(NodeId)

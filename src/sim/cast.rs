@@ -1,0 +1,337 @@
+//! Who takes part: producers, readers and members of a group, each with a client of its own.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    book::Book,
+    client::{Incoming, SimClient},
+    consume::{Consumer, Kind},
+    produce::Producer,
+    world::{PARTITIONS, World},
+};
+use crate::{
+    engine::machine::{Now, earlier},
+    testing::broker::ConnectionId,
+    types::TopicPartition,
+};
+
+/// The most members of the group at a time.
+const MEMBERS: usize = 3;
+/// The most that ever join.
+const JOINS: u64 = 10;
+
+/// One process.
+#[derive(Debug)]
+pub(super) struct Actor {
+    client: SimClient,
+    pub(super) part: Part,
+    /// Whether something came for it.
+    is_touched: bool,
+    /// Until when the process stands still.
+    frozen: Option<Instant>,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a handful")]
+pub(super) enum Part {
+    Producer(Producer),
+    Consumer(Consumer),
+}
+
+/// All who take part.
+#[derive(Debug)]
+pub(super) struct Cast {
+    pub(super) actors: Vec<Actor>,
+    pub(super) book: Rc<RefCell<Book>>,
+    /// Whether members of a group come and go.
+    has_group: bool,
+    joined: u64,
+    /// What is asked of everybody once there are no more faults.
+    pub(super) goal: Goal,
+}
+
+/// When all is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// Every record has its fate, was handed out, and is committed if there is a group.
+    Read,
+    /// Every consumer is closed.
+    Closed,
+}
+
+impl Cast {
+    pub(super) fn new(has_group: bool) -> Self {
+        let book = Rc::new(RefCell::new(Book::default()));
+        Self { actors: Vec::new(), book, has_group, joined: 0, goal: Goal::Read }
+    }
+
+    pub(super) fn add_producer(&mut self, world: &mut World, records: usize) {
+        let mut client = world.client();
+        let producer = Producer::new(world, &mut client, records);
+        self.add(client, Part::Producer(producer));
+    }
+
+    pub(super) fn add_consumer(&mut self, world: &mut World, kind: Kind) {
+        let client = world.client();
+        let consumer = Consumer::new(world, kind, client.owner(), Rc::clone(&self.book));
+        self.add(client, Part::Consumer(consumer));
+    }
+
+    /// Another member joins: sometimes one with a name, which may be back after a crash.
+    pub(super) fn add_member(&mut self, world: &mut World) {
+        self.joined += 1;
+        let taken: Vec<u64> = self.members().filter_map(|(_, consumer)| consumer.instance()).collect();
+        let free: Vec<u64> = (1..=2).filter(|name| !taken.contains(name)).collect();
+        let name = free.first().copied().filter(|_| world.random.below(3) == 0);
+        if name.is_some() {
+            world.meet("cast: a static member joins");
+        }
+        self.add_consumer(world, Kind::Member { instance: name });
+    }
+
+    fn add(&mut self, client: SimClient, part: Part) {
+        self.actors.push(Actor { client, part, is_touched: true, frozen: None });
+    }
+
+    pub(super) fn producers(&self) -> impl Iterator<Item = &Producer> {
+        self.actors.iter().filter_map(|actor| match &actor.part {
+            Part::Producer(producer) => Some(producer),
+            Part::Consumer(_) => None,
+        })
+    }
+
+    pub(super) fn consumers(&self) -> impl Iterator<Item = &Consumer> {
+        self.members().map(|(_, consumer)| consumer)
+    }
+
+    fn members(&self) -> impl Iterator<Item = (usize, &Consumer)> {
+        self.actors.iter().enumerate().filter_map(|(at, actor)| match &actor.part {
+            Part::Consumer(consumer) => Some((at, consumer)),
+            Part::Producer(_) => None,
+        })
+    }
+
+    /// Something that a connection of a client brings. What comes for one who is gone is lost.
+    pub(super) fn take_in(&mut self, owner: u64, wire: ConnectionId, incoming: Incoming) {
+        if let Some(actor) = self.actors.iter_mut().find(|actor| actor.client.owner() == owner) {
+            actor.client.take_in(wire, incoming);
+            actor.is_touched = true;
+        }
+    }
+
+    /// Lets everybody do what is due; whether anybody did something. Like tasks, they run when something came or
+    /// their deadline has passed, and at no other time: a deadline that is not told is missed.
+    pub(super) fn tick(&mut self, world: &mut World) -> bool {
+        let mut has_run = false;
+        for actor in &mut self.actors {
+            has_run |= actor.tick(world);
+        }
+        if has_run && self.has_group {
+            self.check_owners(world);
+        }
+        self.bury(world);
+        has_run
+    }
+
+    /// No partition is read by two members at once. One who stands still does not read.
+    fn check_owners(&self, world: &World) {
+        let mut owners: BTreeMap<TopicPartition, u64> = BTreeMap::new();
+        for actor in self.actors.iter().filter(|actor| actor.frozen.is_none()) {
+            let Part::Consumer(consumer) = &actor.part else { continue };
+            for partition in consumer.reads() {
+                let owner = actor.client.owner();
+                let other = owners.insert(partition.clone(), owner);
+                let at = world.elapsed();
+                assert_eq!(other, None, "{partition} is read by {owner} as well at {at:?}");
+            }
+        }
+    }
+
+    pub(super) fn deadline(&self, now: Now) -> Option<Instant> {
+        self.actors.iter().map(|actor| actor.deadline(now)).fold(None, earlier)
+    }
+
+    pub(super) fn is_settled(&self, world: &World) -> bool {
+        let is_awake = self.actors.iter().all(|actor| actor.frozen.is_none());
+        is_awake
+            && match self.goal {
+                Goal::Read => self.is_read(world),
+                Goal::Closed => self.consumers().all(Consumer::is_closed),
+            }
+    }
+
+    fn is_read(&self, world: &World) -> bool {
+        if !self.producers().all(Producer::is_settled) {
+            return false;
+        }
+        let partitions = || (0..PARTITIONS as i32).map(|index| (index, Book::end(world, index)));
+        let are_read = self.consumers().all(|consumer| {
+            self.has_group
+                || partitions()
+                    .all(|(index, end)| !consumer.chose(index) || consumer.position(index) == Some(end))
+        });
+        let are_committed = !self.has_group
+            || partitions().all(|(index, end)| self.book.borrow().is_read_and_committed(world, index, end));
+        are_read && are_committed
+    }
+
+    /// What a cast does of its own accord: members join, leave, stand still, crash and come back. Whether it did.
+    pub(super) fn change(&mut self, world: &mut World) -> bool {
+        let consumers: Vec<usize> = self.members().map(|(at, _)| at).collect();
+        let Some(at) = consumers.get(world.random.below(consumers.len() as u64) as usize).copied() else {
+            return false;
+        };
+        match world.random.below(6) {
+            0 | 1 if self.has_group => self.join(world, consumers.len()),
+            2 if self.has_group => {
+                let actor = &mut self.actors[at];
+                let Part::Consumer(consumer) = &mut actor.part else { return false };
+                consumer.close(world.now);
+                actor.is_touched = true;
+                world.meet("cast: a member closes");
+                true
+            }
+            3 if self.has_group => {
+                self.crash(world, at);
+                true
+            }
+            _ => {
+                let longest = if world.random.below(3) == 0 { 40_000 } else { 8_000 };
+                let actor = &mut self.actors[at];
+                actor.frozen = Some(world.now.instant + Duration::from_millis(world.random.below(longest)));
+                world.meet("cast: a process stands still");
+                true
+            }
+        }
+    }
+
+    fn join(&mut self, world: &mut World, consumers: usize) -> bool {
+        let may = consumers < MEMBERS && self.joined < JOINS;
+        if may {
+            world.meet("cast: a member joins");
+            self.add_member(world);
+        }
+        may
+    }
+
+    /// The process ends without a word; its connections are closed by its system, or nobody is told.
+    fn crash(&mut self, world: &mut World, at: usize) {
+        let actor = self.actors.remove(at);
+        let owner = actor.client.owner();
+        let wires: Vec<ConnectionId> =
+            world.network.in_use().filter(|(_, of)| *of == owner).map(|(wire, _)| wire).collect();
+        let is_power_cut = world.random.below(2) == 0;
+        world.meet(if is_power_cut { "cast: a machine loses power" } else { "cast: a process crashes" });
+        for wire in wires {
+            if is_power_cut {
+                world.network.kill(wire);
+            } else {
+                world.break_wire(wire);
+            }
+        }
+        if let Part::Consumer(consumer) = actor.part {
+            consumer.end();
+        }
+    }
+
+    /// Lets the group have at least one member, and every user take what comes.
+    pub(super) fn heal(&mut self, world: &mut World) {
+        if self.has_group && !self.consumers().any(|consumer| !consumer.is_closing()) {
+            self.add_member(world);
+        }
+        for actor in &mut self.actors {
+            if let Part::Consumer(consumer) = &mut actor.part {
+                consumer.calm_down();
+                actor.is_touched = true;
+            }
+        }
+    }
+
+    /// Closes every consumer.
+    pub(super) fn close(&mut self, world: &World) {
+        self.goal = Goal::Closed;
+        for actor in &mut self.actors {
+            if let Part::Consumer(consumer) = &mut actor.part {
+                consumer.close(world.now);
+                actor.is_touched = true;
+            }
+        }
+    }
+
+    /// Removes the consumers that are closed.
+    fn bury(&mut self, world: &mut World) {
+        let is_gone = |actor: &Actor| match &actor.part {
+            Part::Consumer(consumer) => consumer.is_closed(),
+            Part::Producer(_) => false,
+        };
+        while let Some(at) = self.actors.iter().position(is_gone) {
+            world.meet("cast: a consumer has closed");
+            let actor = self.actors.remove(at);
+            let owner = actor.client.owner();
+            let wires: Vec<ConnectionId> =
+                world.network.in_use().filter(|(_, of)| *of == owner).map(|(wire, _)| wire).collect();
+            for wire in wires {
+                world.network.leave(world.now.instant, wire, &mut world.random);
+            }
+            if let Part::Consumer(consumer) = actor.part {
+                consumer.end();
+            }
+        }
+    }
+}
+
+impl Actor {
+    /// Whether it did something.
+    fn tick(&mut self, world: &mut World) -> bool {
+        let now = world.now;
+        if self.frozen.is_some_and(|until| until > now.instant) {
+            return false;
+        }
+        if self.frozen.take().is_some() {
+            self.client.overslept(now);
+            if let Part::Consumer(consumer) = &mut self.part {
+                consumer.overslept(now);
+            }
+            self.is_touched = true;
+        }
+        let is_due = self.part_deadline().is_some_and(|at| at <= now.instant);
+        if !self.is_touched && !is_due {
+            return false;
+        }
+        self.is_touched = false;
+        loop {
+            world.tick_client(&mut self.client);
+            let mut met: Vec<String> = Vec::new();
+            match &mut self.part {
+                Part::Producer(producer) => producer.tick(now, &mut self.client, &mut met),
+                Part::Consumer(consumer) => consumer.tick(now, &mut self.client, &mut met),
+            }
+            met.iter().for_each(|path| world.meet(path));
+            world.tick_client(&mut self.client);
+            if !self.client.has_news() {
+                break;
+            }
+        }
+        let late = self.part_deadline().filter(|at| *at <= now.instant);
+        assert_eq!(late, None, "a deadline stays in the past: its driver would spin ({:?})", self.part);
+        true
+    }
+
+    fn part_deadline(&self) -> Option<Instant> {
+        let part = match &self.part {
+            Part::Producer(producer) => producer.deadline(),
+            Part::Consumer(consumer) => consumer.deadline(),
+        };
+        earlier(self.client.deadline(), part)
+    }
+
+    fn deadline(&self, now: Now) -> Option<Instant> {
+        let touched = self.is_touched.then_some(now.instant);
+        self.frozen.or(touched).or_else(|| self.part_deadline())
+    }
+}

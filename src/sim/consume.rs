@@ -88,7 +88,7 @@ impl Consumer {
     pub(super) fn new(world: &mut World, kind: Kind, name: u64, book: Rc<RefCell<Book>>) -> Self {
         let mut random = Random::new(world.random.next_u64());
         let wake = Arc::new(Wake::default());
-        let hand = Arc::new(Hand::new(Arc::clone(&wake), 1 << 20));
+        let hand = Arc::new(Hand::new(Arc::clone(&wake), 1 << 20, Arc::default()));
         let limit = PARTITION_BYTES << random.below(4);
         let buffered = Buffered::new(limit, Arc::clone(&wake));
         let settings = settings(&kind, &mut random);

@@ -109,7 +109,9 @@ pub(super) const RARE: &[&str] = &[
     "Heartbeat: ILLEGAL_GENERATION",
     "Heartbeat: NOT_COORDINATOR",
     "Heartbeat: UNKNOWN_MEMBER_ID",
+    "JoinGroup: NOT_COORDINATOR",
     "OffsetCommit: ILLEGAL_GENERATION",
+    "OffsetCommit: NOT_COORDINATOR",
     "OffsetCommit: UNKNOWN_MEMBER_ID",
     "user: Timeout",
 ];

@@ -14,6 +14,7 @@ mod line;
 mod schema;
 mod talk;
 
+pub(crate) use batch::unhex;
 pub use batch::{Batch, Compress, hex};
 pub use compare::{Allowed, compare};
 pub use line::{Line, Outcome, answer};

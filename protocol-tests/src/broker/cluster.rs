@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::error::BrokerError;
 use super::jars;
 use super::listener::{Certificates, Listener, scram_users};
+use super::once;
 use super::ports::{self, Port};
 use super::probe;
 use super::process::{Process, java};
@@ -402,6 +403,14 @@ impl Node {
     }
 }
 
+/// Java with the classes of this Kafka, as [`RealCluster::java`], where no cluster of it is needed.
+///
+/// # Errors
+/// [`BrokerError::Unavailable`] when Maven or the jars are missing.
+pub fn java_of(version: Version) -> Result<Command, BrokerError> {
+    Ok(kafka(&jars::resolve(version)?))
+}
+
 /// Java with Kafka's classes, made to start quickly rather than to run fast for days.
 fn kafka(jars: &Path) -> Command {
     let mut command = java();
@@ -434,7 +443,7 @@ fn run_directory() -> PathBuf {
     static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
     let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
     let started = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
-    jars::home().join("run").join(format!("{started}-{}-{number}", std::process::id()))
+    once::home().join("run").join(format!("{started}-{}-{number}", std::process::id()))
 }
 
 /// The last lines of a log, for the message of an error.

@@ -1,12 +1,11 @@
 //! Kafka's jars, fetched by Maven once per target directory.
 
-use std::env;
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::error::BrokerError;
+use super::once::{home, made_once};
 use super::version::Version;
 
 /// A Maven artifact of Kafka's with all that it needs, in a directory of its own.
@@ -32,47 +31,19 @@ pub fn tools() -> Result<PathBuf, BrokerError> {
     Artifact { name: "kafka-tools", version: "4.3.1", directory: "tools-4.3.1" }.resolve()
 }
 
-/// The directory for all that has to do with real brokers: `kafka` in cargo's target directory.
-pub(crate) fn home() -> PathBuf {
-    // Cargo marks its target directory, wherever it was told to put it.
-    let program = env::current_exe().unwrap_or_default();
-    let target = program.ancestors().find(|directory| directory.join("CACHEDIR.TAG").exists());
-    target
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), Path::to_path_buf)
-        .join("kafka")
-}
-
 impl Artifact<'_> {
-    /// The first caller fetches the jars, all others (of this process and others) wait.
     fn resolve(&self) -> Result<PathBuf, BrokerError> {
-        let home = home();
-        let jars = home.join(self.directory);
-        fs::create_dir_all(&home).map_err(BrokerError::io(format!("create {}", home.display())))?;
-        let lock_path = home.join(format!("{}.lock", self.directory));
-        let lock =
-            File::create(&lock_path).map_err(BrokerError::io(format!("create {}", lock_path.display())))?;
-        lock.lock().map_err(BrokerError::io(format!("lock {}", lock_path.display())))?;
-        if !jars.exists() {
-            self.fetch(&home, &jars)?;
-        }
-        Ok(jars)
+        made_once(self.directory, |jars| self.fetch(jars))
     }
 
-    /// Fetches into a directory beside the final one and moves it there, so that what exists is complete.
-    fn fetch(&self, home: &Path, jars: &Path) -> Result<(), BrokerError> {
-        let partial = home.join(format!("{}.partial", self.directory));
-        let io = |what: &str| BrokerError::io(format!("{what} {}", partial.display()));
-        match fs::remove_dir_all(&partial) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io("clear")(error)),
-            _ => fs::create_dir_all(&partial).map_err(io("create"))?,
-        }
-        let pom_path = home.join(format!("{}.pom.xml", self.directory));
+    fn fetch(&self, jars: &Path) -> Result<(), BrokerError> {
+        let pom_path = home().join(format!("{}.pom.xml", self.directory));
         fs::write(&pom_path, self.pom()).map_err(BrokerError::io(format!("write {}", pom_path.display())))?;
         let maven = Command::new(if cfg!(windows) { "mvn.cmd" } else { "mvn" })
             .args(["-q", "-B", "-f"])
             .arg(&pom_path)
             .arg("dependency:copy-dependencies")
-            .arg(format!("-DoutputDirectory={}", partial.display()))
+            .arg(format!("-DoutputDirectory={}", jars.display()))
             .output();
         let output = maven.map_err(|error| BrokerError::Unavailable {
             reason: format!("Maven (mvn) cannot be run: {error}"),
@@ -84,7 +55,7 @@ impl Artifact<'_> {
                 format!("Maven could not fetch {} {} ({}):\n{said}", self.name, self.version, output.status);
             return Err(BrokerError::Unavailable { reason });
         }
-        fs::rename(&partial, jars).map_err(io("move"))
+        Ok(())
     }
 
     fn pom(&self) -> String {

@@ -104,7 +104,14 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(super) fn unhex(text: &str) -> Result<Vec<u8>, String> {
+/// The bytes of such digits.
+///
+/// # Errors
+/// What is wrong with the text.
+pub(crate) fn unhex(text: &str) -> Result<Vec<u8>, String> {
+    if !text.len().is_multiple_of(2) {
+        return Err(format!("{text:?} has an odd digit"));
+    }
     let digits = text.as_bytes().chunks(2);
     let bytes = digits.map(|pair| {
         let pair = str::from_utf8(pair).map_err(|error| error.to_string())?;

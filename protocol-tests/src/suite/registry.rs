@@ -43,7 +43,6 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(7), producer::s07_a_record_too_large_fails_alone, ANY),
     ready!(Some(8), producer::s08_keys_go_where_java_sends_them, ANY),
     ready!(Some(9), producer::s09_every_codec_round_trips, ANY),
-    pending!(9, "s09_every_codec_is_read_by_clients_of_other_makers", B),
     ready!(Some(10), producer::s10_acknowledgements_say_what_they_know, ANY),
     ready!(Some(10), producer::s10_all_replicas_means_all_that_are_wanted, THREE.kills()),
     ready!(Some(11), producer::s11_flush_and_close_settle_everything, ANY),

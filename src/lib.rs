@@ -26,6 +26,15 @@
 //! Every async function says what dropping its future means. In short: a record that was not enqueued is not sent, one
 //! that was is; what a dropped `next` would have returned is returned by the one after it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(feature = "net"),
+    allow(
+        dead_code,
+        unused_imports,
+        unreachable_pub,
+        reason = "without the drivers nobody calls what the machines offer"
+    )
+)]
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -43,7 +52,6 @@ mod error;
 #[cfg(feature = "testing")]
 mod fuzz;
 mod message;
-#[cfg(feature = "net")]
 mod metrics;
 #[cfg(feature = "net")]
 mod net;

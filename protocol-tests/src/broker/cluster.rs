@@ -243,7 +243,7 @@ impl RealCluster {
     /// [`BrokerError::UnknownNode`], [`BrokerError::Io`].
     #[cfg(unix)]
     pub fn pause(&self, node: i32) -> Result<(), BrokerError> {
-        self.node(node)?.process.as_ref().map_or(Ok(()), |process| process.signal("STOP"))
+        self.node(node)?.process.as_ref().map_or(Ok(()), Process::freeze)
     }
 
     /// Lets a frozen node go on.

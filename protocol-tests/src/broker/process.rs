@@ -13,6 +13,10 @@ use super::guard::Guard;
 /// A broker shuts down in a second or two, unless it has no controller to ask for leave.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Threads stop within milliseconds; the rest is for a machine that has more to do.
+#[cfg(unix)]
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The command for Java: the one of `JAVA_HOME`, or the first on the path.
 #[must_use]
 pub fn java() -> Command {
@@ -67,6 +71,34 @@ impl Process {
             }
             Err(error) => Err(BrokerError::io(what)(error)),
         }
+    }
+
+    /// Freezes it. The signal only asks: each thread stops at its next chance, and until the last one has, the process may
+    /// still answer. So this waits, where the system tells.
+    #[cfg(unix)]
+    pub(crate) fn freeze(&self) -> Result<(), BrokerError> {
+        self.signal("STOP")?;
+        let deadline = Instant::now() + FREEZE_TIMEOUT;
+        while !self.stands_still() {
+            if Instant::now() >= deadline {
+                let what = format!("freeze process {}", self.child.id());
+                let late = format!("a thread still runs after {FREEZE_TIMEOUT:?}");
+                return Err(BrokerError::io(what)(std::io::Error::other(late)));
+            }
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether no thread runs, as `/proc` tells on Linux; elsewhere nobody tells, and it counts as still.
+    #[cfg(unix)]
+    fn stands_still(&self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.child.id())) else { return true };
+        threads.flatten().all(|thread| {
+            // "ID (name) state …"; a thread that has ended meanwhile has no file.
+            let Ok(stat) = std::fs::read_to_string(thread.path().join("stat")) else { return true };
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// Lets it shut down in order, and kills it when it takes too long or cannot be asked.

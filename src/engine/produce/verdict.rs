@@ -49,29 +49,31 @@ pub(crate) fn read(response: &PartitionProduceResponse, partition: &TopicPartiti
         }
         _ => match code.disposition() {
             Disposition::Done | Disposition::Fail => {
-                Verdict::Rejected { error: error(), maybe_written: may_have_applied(code) }
+                Verdict::Rejected { error: error(), maybe_written: may_have_applied(response) }
             }
             disposition => Verdict::Retry {
                 error: error(),
-                maybe_written: may_have_applied(code),
+                maybe_written: may_have_applied(response),
                 refresh: disposition == Disposition::RefreshMetadata,
             },
         },
     }
 }
 
-/// Codes after which the batch may be in the log of this or another replica. A leader that is deposed while it waits for
-/// its followers answers NOT_LEADER_OR_FOLLOWER to what it, and perhaps its successor, has appended.
-fn may_have_applied(code: Code) -> bool {
-    matches!(
-        code,
-        Code::NOT_LEADER_OR_FOLLOWER
-            | Code::REQUEST_TIMED_OUT
-            | Code::NOT_ENOUGH_REPLICAS_AFTER_APPEND
-            | Code::UNKNOWN_SERVER_ERROR
-            | Code::KAFKA_STORAGE_ERROR
-            | Code::NETWORK_EXCEPTION
-    ) || code.name().is_none()
+/// Whether the batch may be in the log of this or another replica all the same.
+fn may_have_applied(response: &PartitionProduceResponse) -> bool {
+    let code = Code::new(response.error_code);
+    match code {
+        // A leader that is deposed while it waits for its followers tells the offset at which it appended, and its
+        // successor may have the batch; who does not lead when asked tells none.
+        Code::NOT_LEADER_OR_FOLLOWER => response.base_offset >= 0,
+        Code::REQUEST_TIMED_OUT
+        | Code::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+        | Code::UNKNOWN_SERVER_ERROR
+        | Code::KAFKA_STORAGE_ERROR
+        | Code::NETWORK_EXCEPTION => true,
+        _ => code.name().is_none(),
+    }
 }
 
 #[cfg(test)]
@@ -81,9 +83,13 @@ mod tests {
     use crate::error::ErrorKind;
 
     fn verdict(code: Code) -> Verdict {
+        verdict_at(code, 7)
+    }
+
+    fn verdict_at(code: Code, base_offset: i64) -> Verdict {
         let response = PartitionProduceResponse {
             error_code: code.get(),
-            base_offset: 7,
+            base_offset,
             log_append_time_ms: -1,
             ..PartitionProduceResponse::default()
         };
@@ -108,8 +114,10 @@ mod tests {
 
     #[test]
     fn a_stale_leader_is_retried_after_a_refresh() {
-        let found = verdict(Code::NOT_LEADER_OR_FOLLOWER);
-        assert!(matches!(found, Verdict::Retry { maybe_written: true, refresh: true, .. }));
+        let found = verdict_at(Code::NOT_LEADER_OR_FOLLOWER, -1);
+        assert!(matches!(found, Verdict::Retry { maybe_written: false, refresh: true, .. }));
+        let found = verdict_at(Code::NOT_LEADER_OR_FOLLOWER, 7);
+        assert!(matches!(found, Verdict::Retry { maybe_written: true, refresh: true, .. }), "deposed later");
         let found = verdict(Code::LEADER_NOT_AVAILABLE);
         assert!(matches!(found, Verdict::Retry { maybe_written: false, refresh: true, .. }));
     }

@@ -7,6 +7,10 @@
 #![allow(clippy::field_reassign_with_default, reason = "decoders fill a default, field by field, by version")]
 #![allow(clippy::too_many_lines, reason = "a decoder is as long as its schema")]
 
+pub(crate) mod add_offsets_to_txn_request;
+pub(crate) mod add_offsets_to_txn_response;
+pub(crate) mod add_partitions_to_txn_request;
+pub(crate) mod add_partitions_to_txn_response;
 pub(crate) mod api_versions_request;
 pub(crate) mod api_versions_response;
 pub(crate) mod consumer_group_heartbeat_request;
@@ -21,6 +25,8 @@ pub(crate) mod describe_cluster_request;
 pub(crate) mod describe_cluster_response;
 pub(crate) mod describe_groups_request;
 pub(crate) mod describe_groups_response;
+pub(crate) mod end_txn_request;
+pub(crate) mod end_txn_response;
 pub(crate) mod fetch_request;
 pub(crate) mod fetch_response;
 pub(crate) mod find_coordinator_request;
@@ -51,7 +57,13 @@ pub(crate) mod request_header;
 pub(crate) mod response_header;
 pub(crate) mod sync_group_request;
 pub(crate) mod sync_group_response;
+pub(crate) mod txn_offset_commit_request;
+pub(crate) mod txn_offset_commit_response;
 
+pub(crate) use add_offsets_to_txn_request::AddOffsetsToTxnRequest;
+pub(crate) use add_offsets_to_txn_response::AddOffsetsToTxnResponse;
+pub(crate) use add_partitions_to_txn_request::AddPartitionsToTxnRequest;
+pub(crate) use add_partitions_to_txn_response::AddPartitionsToTxnResponse;
 pub(crate) use api_versions_request::ApiVersionsRequest;
 pub(crate) use api_versions_response::ApiVersionsResponse;
 pub(crate) use consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequest;
@@ -66,6 +78,8 @@ pub(crate) use describe_cluster_request::DescribeClusterRequest;
 pub(crate) use describe_cluster_response::DescribeClusterResponse;
 pub(crate) use describe_groups_request::DescribeGroupsRequest;
 pub(crate) use describe_groups_response::DescribeGroupsResponse;
+pub(crate) use end_txn_request::EndTxnRequest;
+pub(crate) use end_txn_response::EndTxnResponse;
 pub(crate) use fetch_request::FetchRequest;
 pub(crate) use fetch_response::FetchResponse;
 pub(crate) use find_coordinator_request::FindCoordinatorRequest;
@@ -96,6 +110,8 @@ pub(crate) use request_header::RequestHeader;
 pub(crate) use response_header::ResponseHeader;
 pub(crate) use sync_group_request::SyncGroupRequest;
 pub(crate) use sync_group_response::SyncGroupResponse;
+pub(crate) use txn_offset_commit_request::TxnOffsetCommitRequest;
+pub(crate) use txn_offset_commit_response::TxnOffsetCommitResponse;
 
 /// Calls a macro with a line for each API: its name and key, its messages, the versions of it that we use, and the first
 /// flexible version of the request and of the response.
@@ -120,6 +136,10 @@ macro_rules! for_each_api {
             DeleteTopics = 20: DeleteTopicsRequest DeleteTopicsResponse, versions 1 to 6, flexible 4, 4;
             InitProducerId = 22: InitProducerIdRequest InitProducerIdResponse, versions 0 to 5, flexible 2, 2;
             OffsetForLeaderEpoch = 23: OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse, versions 2 to 4, flexible 4, 4;
+            AddPartitionsToTxn = 24: AddPartitionsToTxnRequest AddPartitionsToTxnResponse, versions 0 to 3, flexible 3, 3;
+            AddOffsetsToTxn = 25: AddOffsetsToTxnRequest AddOffsetsToTxnResponse, versions 0 to 4, flexible 3, 3;
+            EndTxn = 26: EndTxnRequest EndTxnResponse, versions 0 to 5, flexible 3, 3;
+            TxnOffsetCommit = 28: TxnOffsetCommitRequest TxnOffsetCommitResponse, versions 0 to 6, flexible 3, 3;
             DescribeCluster = 60: DescribeClusterRequest DescribeClusterResponse, versions 0 to 2, flexible 0, 0;
             ConsumerGroupHeartbeat = 68: ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse, versions 0 to 1, flexible 0, 0;
         }

@@ -113,7 +113,11 @@ impl Broker {
             Request::Produce(request) => produce::handle(state, call, request),
             Request::SyncGroup(request) => groups::sync(state, call, request),
             // Not advertised, so nothing gets here.
-            Request::ConsumerGroupHeartbeat(_) => Handled::Close,
+            Request::AddPartitionsToTxn(_)
+            | Request::AddOffsetsToTxn(_)
+            | Request::EndTxn(_)
+            | Request::TxnOffsetCommit(_)
+            | Request::ConsumerGroupHeartbeat(_) => Handled::Close,
         };
         match handled {
             Handled::Answer(response) => self.finish(now, id, current, response),

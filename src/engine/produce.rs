@@ -8,6 +8,7 @@ mod answers;
 pub(crate) mod batch;
 mod body;
 pub(crate) mod config;
+pub(crate) mod gate;
 pub(crate) mod identity;
 pub(crate) mod lane;
 mod line;

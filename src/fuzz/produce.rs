@@ -12,6 +12,7 @@ use crate::engine::catalog::snapshot::{PartitionInfo, Snapshot, Topic};
 use crate::engine::machine::{Answer, Call, Failure, Now, Outbox, Outcome, Tokens};
 use crate::engine::produce::accumulator::Accumulator;
 use crate::engine::produce::config::{Linger, SenderConfig};
+use crate::engine::produce::gate::Pass;
 use crate::engine::produce::queue::BatchDone;
 use crate::engine::produce::sender::{Event, Sender};
 use crate::error::{Error, ErrorKind};
@@ -74,6 +75,7 @@ impl Bench {
         let config = SenderConfig {
             acks,
             idempotent,
+            transactional_id: None,
             linger: input.pick(&[
                 Linger::Fixed(Duration::ZERO),
                 Linger::Fixed(Duration::from_millis(50)),
@@ -146,7 +148,7 @@ impl Bench {
         self.appended += 1;
         let value = self.appended.to_be_bytes();
         let record = Record::new(TOPIC, &value[..]);
-        match queue.append(self.now.instant, self.now.unix_ms, &record, CHARGE, 250) {
+        match queue.append(Pass::FREE, self.now.instant, self.now.unix_ms, &record, CHARGE, 250) {
             Ok(appended) => {
                 if appended.news {
                     self.accumulator.announce(queue);

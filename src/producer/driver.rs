@@ -155,6 +155,8 @@ impl Driver {
                 Event::Retried(batch) => self.client.counters().retried(&batch.partition),
                 Event::RefreshMetadata => self.client.refresh(),
                 Event::LeaderChanged(hint) => self.client.leader_changed(hint),
+                // Without transactions there is none to take a partition into.
+                Event::Join(..) => {}
             }
         }
     }

@@ -23,6 +23,7 @@ use crate::{
         machine::Now,
         produce::{
             accumulator::Accumulator,
+            gate::Pass,
             queue::{PartitionQueue, Refused},
             topics::TopicQueues,
         },
@@ -248,7 +249,7 @@ impl Producer {
     ) -> Result<Delivery> {
         let timestamp = record.timestamp.unwrap_or(now.unix_ms);
         let batch_size = self.shared.settings.batch_size.min(self.shared.settings.max_request_size);
-        match queue.append(now.instant, timestamp, record, bytes, batch_size) {
+        match queue.append(Pass::FREE, now.instant, timestamp, record, bytes, batch_size) {
             Ok(appended) => {
                 if appended.news {
                     self.shared.accumulator.announce(queue);
@@ -258,7 +259,7 @@ impl Producer {
             Err(refused) => {
                 self.shared.accumulator.budget.give(bytes);
                 Err(match refused {
-                    Refused::Closed => closed(),
+                    Refused::Closed | Refused::Ended => closed(),
                     Refused::TooLarge => {
                         let limit = self.shared.settings.max_request_size;
                         ErrorKind::RecordTooLarge { size: bytes, limit, setting: "max_request_size" }.into()

@@ -126,6 +126,7 @@ impl Settings {
                 Acks::All => -1,
             },
             idempotent: self.idempotent(),
+            transactional_id: None,
             linger: self.linger.map_or(Linger::Adaptive(ADAPTIVE_LINGER), Linger::Fixed),
             compression: self.compression.to_wire(),
             max_request_size: self.max_request_size,

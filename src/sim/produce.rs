@@ -20,6 +20,7 @@ use crate::{
         produce::{
             accumulator::Accumulator,
             config::{Linger, SenderConfig},
+            gate::Pass,
             queue::{BatchDone, Written},
             sender::{Event, Sender},
         },
@@ -74,6 +75,7 @@ impl Producer {
         let config = SenderConfig {
             acks: -1,
             idempotent: true,
+            transactional_id: None,
             linger: if random.below(2) == 0 {
                 Linger::Fixed(Duration::from_millis(random.below(20)))
             } else {
@@ -107,7 +109,7 @@ impl Producer {
                 break;
             }
             let record = Record::new(TOPIC, &value);
-            let appended = queue.append(now.instant, now.unix_ms, &record, 100, 400).unwrap();
+            let appended = queue.append(Pass::FREE, now.instant, now.unix_ms, &record, 100, 400).unwrap();
             if appended.news {
                 self.accumulator.announce(queue);
             }
@@ -151,6 +153,7 @@ impl Producer {
                 }
                 Event::RefreshMetadata => client.refresh(now),
                 Event::LeaderChanged(hint) => client.leader_changed(now, hint),
+                Event::Join(..) => {}
                 Event::Retried(_) => met.push("produce: a batch is sent again".to_owned()),
             }
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::BytesMut;
 
 use super::{
+    gate::Gate,
     queue::PartitionQueue,
     spares::Spares,
     topics::{TopicQueues, Topics},
@@ -23,6 +24,8 @@ pub(crate) struct Accumulator {
     pub(crate) budget: Budget,
     /// Rung when a queue has news for the sender.
     pub(crate) wake: Arc<Wake>,
+    /// Which records the queues take.
+    pub(crate) gate: Arc<Gate>,
     topics: Topics,
     /// Queues with news, each once: bounded by the number of partitions.
     news: Mutex<Vec<Arc<PartitionQueue>>>,
@@ -31,10 +34,12 @@ pub(crate) struct Accumulator {
 
 impl Accumulator {
     pub(crate) fn new(budget: usize) -> Self {
+        let gate = Arc::new(Gate::open());
         Self {
             budget: Budget::new(budget),
             wake: Arc::default(),
-            topics: Topics::new(),
+            topics: Topics::new(Arc::clone(&gate)),
+            gate,
             news: Mutex::default(),
             spares: Arc::new(Spares::new(budget / SPARE_PART)),
         }
@@ -55,12 +60,14 @@ impl Accumulator {
     /// Takes no more records, and rings the sender. What was taken stays to be sent.
     pub(crate) fn close(&self) {
         self.budget.close();
-        self.topics.close();
+        self.gate.close();
+        // What was taken waits for nothing more.
+        self.topics.iter().flat_map(|topic| &topic.partitions).for_each(|queue| drop(queue.fill()));
         self.wake.ring();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.topics.is_closed()
+        self.gate.is_closed()
     }
 
     /// Keeps the memory of a finished batch for the next ones.

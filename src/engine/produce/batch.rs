@@ -94,13 +94,13 @@ impl Batch {
         self.sealed.count().cast_signed()
     }
 
-    pub(crate) fn stamp(&mut self, producer: ProducerId, sequence: i32) {
+    pub(crate) fn stamp(&mut self, producer: ProducerId, sequence: i32, transactional: bool) {
         self.stamp = Some((producer, sequence));
         self.sealed.stamp(Stamp {
             producer_id: producer.id,
             producer_epoch: producer.epoch,
             base_sequence: sequence,
-            transactional: false,
+            transactional,
         });
     }
 

@@ -51,6 +51,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::produce::{
+            gate::Gate,
             queue::{LaneId, PartitionQueue},
             spares::Spares,
         },
@@ -59,10 +60,11 @@ mod tests {
 
     #[test]
     fn each_topic_stands_once_with_all_its_partitions() {
-        let spares = Arc::new(Spares::new(0));
+        let (spares, gate) = (Arc::new(Spares::new(0)), Arc::new(Gate::open()));
         let mut body = Body::default();
         for (topic, index) in [("b", 0), ("a", 0), ("b", 1), ("c", 7), ("a", 2), ("c", 1)] {
-            let queue = PartitionQueue::new(LaneId(0), topic.into(), Partition(index), Arc::clone(&spares));
+            let (spares, gate) = (Arc::clone(&spares), Arc::clone(&gate));
+            let queue = PartitionQueue::new(LaneId(0), topic.into(), Partition(index), spares, gate);
             body.add(&Lane::new(Arc::new(queue)), Bytes::new());
         }
         let partitions = |topic: &TopicProduceData| {

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use crate::{engine::backoff::Backoff, wire::compress::Compression};
+use crate::{
+    engine::backoff::Backoff,
+    wire::{compress::Compression, str::Str},
+};
 
 /// How a producer sends.
 #[derive(Clone, Debug)]
 pub(crate) struct SenderConfig {
     pub(crate) acks: i16,
     pub(crate) idempotent: bool,
+    /// The id under which records are written in transactions; implies idempotence.
+    pub(crate) transactional_id: Option<Str>,
     pub(crate) linger: Linger,
     pub(crate) compression: Compression,
     pub(crate) max_request_size: usize,

@@ -45,6 +45,8 @@ enum State {
     Known(ProducerId),
     /// The broker refuses for good.
     Refused(Error),
+    /// A transactional producer's, which its transactions ask for and bump: the one in force.
+    Given(Option<ProducerId>),
 }
 
 impl Identity {
@@ -52,9 +54,20 @@ impl Identity {
         Self { state: State::Absent, backoff, random, request_timeout }
     }
 
+    /// One that is given to it: it asks for none and bumps none.
+    pub(crate) fn given(&mut self, producer: Option<ProducerId>) {
+        self.state = State::Given(producer);
+    }
+
+    /// Whether what is written under it belongs to transactions.
+    pub(crate) fn is_given(&self) -> bool {
+        matches!(self.state, State::Given(_))
+    }
+
     pub(crate) fn current(&self) -> Option<ProducerId> {
         match self.state {
             State::Known(producer) => Some(producer),
+            State::Given(producer) => producer,
             _ => None,
         }
     }
@@ -127,7 +140,7 @@ impl Identity {
 
     /// Moves to the next epoch if `seen` is the identity in force; a new id is asked for when epochs run out.
     pub(crate) fn bump(&mut self, seen: ProducerId) {
-        if self.current() == Some(seen) {
+        if self.current() == Some(seen) && !self.is_given() {
             tracing::info!(
                 producer_id = seen.id,
                 epoch = seen.epoch,
@@ -142,7 +155,7 @@ impl Identity {
 
     /// Gives up the id if `seen` is in force: a broker says that somebody else holds a newer epoch of it.
     pub(crate) fn renounce(&mut self, seen: ProducerId) {
-        if self.current() == Some(seen) {
+        if self.current() == Some(seen) && !self.is_given() {
             tracing::warn!(
                 producer_id = seen.id,
                 epoch = seen.epoch,

@@ -5,8 +5,8 @@
 //! - Batches are sent again in their order, the oldest outstanding one first and alone.
 //! - A stamped batch that ends without being written leaves a hole in the sequence. The lane is then *broken*: it
 //!   drains nothing new, and once nothing stamped is outstanding it goes on under a bumped epoch, from 0.
-//! - A broker that has never heard of a producer takes any first sequence: until a batch of an identity is acknowledged,
-//!   only one is in flight.
+//! - A broker that has never heard of a producer id takes any first sequence: until a batch of it is acknowledged, only
+//!   one is in flight.
 //! - From then on it takes sequences without gaps, so what follows a batch that was certainly not written was not written
 //!   either: it loses its stamp and is stamped anew after the bump.
 
@@ -43,7 +43,7 @@ pub(crate) struct Lane {
     producer: Option<ProducerId>,
     next_sequence: i32,
     next_order: u64,
-    /// Whether the partition's leader knows this identity, because it acknowledged a batch of it. One that does not
+    /// Whether the partition's leader knows this producer id, because it acknowledged a batch of it. One that does not
     /// takes whatever sequence comes first.
     established: bool,
     broken: bool,
@@ -52,6 +52,8 @@ pub(crate) struct Lane {
     /// Failed attempts in a row, for the backoff.
     attempt: u32,
     pub(crate) blocked_until: Option<Instant>,
+    /// Whether the partition belongs to the open transaction.
+    pub(crate) joined: bool,
     /// Whether the lane stands in a broker's line.
     pub(crate) queued: bool,
     pub(crate) timer: Option<Instant>,
@@ -93,6 +95,7 @@ impl Lane {
             hole: None,
             attempt: 0,
             blocked_until: None,
+            joined: false,
             queued: false,
             timer: None,
         }
@@ -140,7 +143,7 @@ impl Lane {
             return false;
         }
         let Some(producer) = self.producer else { return false };
-        batch.stamp(producer, self.next_sequence);
+        batch.stamp(producer, self.next_sequence, identity.is_given());
         // Sequences go from 0 to the largest positive number, and around.
         self.next_sequence = self.next_sequence.wrapping_add(batch.count()) & i32::MAX;
         true
@@ -157,9 +160,10 @@ impl Lane {
         self.broken = false;
         self.hole = None;
         if self.producer != Some(current) {
+            // Of a producer that it knows, a leader takes a new epoch with sequence 0 alone.
+            self.established &= self.producer.is_some_and(|producer| producer.id == current.id);
             self.producer = Some(current);
             self.next_sequence = 0;
-            self.established = false;
         }
         true
     }
@@ -222,6 +226,11 @@ impl Lane {
         self.broken
     }
 
+    /// Whether sequences cannot go on under this identity.
+    pub(crate) fn is_broken_under(&self, producer: Option<ProducerId>) -> bool {
+        self.broken && self.producer.is_some() && self.producer == producer
+    }
+
     /// Whether a batch of this order is the oldest outstanding one.
     pub(crate) fn is_oldest(&self, order: u64) -> bool {
         self.in_flight.front().is_none_or(|sent| order < sent.batch.order)
@@ -270,6 +279,12 @@ impl Lane {
     pub(crate) fn take_outstanding(&mut self) -> Vec<(Batch, bool)> {
         let in_flight = self.in_flight.drain(..).map(|sent| (sent.batch, true));
         in_flight.chain(self.retry.drain(..).map(|batch| (batch, false))).collect()
+    }
+
+    /// Takes what waits to be sent again. What has a stamp may have been written, and will not be sent again.
+    pub(crate) fn take_retries(&mut self) -> VecDeque<Batch> {
+        self.broken |= self.retry.iter().any(|batch| batch.stamp.is_some());
+        std::mem::take(&mut self.retry)
     }
 
     /// Takes what waits to be sent again under a new stamp.

@@ -9,7 +9,10 @@ use std::{
     time::Instant,
 };
 
-use super::spares::Spares;
+use super::{
+    gate::{Barred, Gate, Pass},
+    spares::Spares,
+};
 use crate::{
     error::Error,
     record::Record,
@@ -64,6 +67,8 @@ pub(crate) struct Appended {
 pub(crate) enum Refused {
     /// The producer is closed.
     Closed,
+    /// The record's transaction is not, or no longer, open.
+    Ended,
     /// The record's lengths do not fit a batch at all.
     TooLarge,
 }
@@ -86,6 +91,7 @@ pub(crate) struct PartitionQueue {
     pub(crate) topic: TopicName,
     pub(crate) partition: Partition,
     spares: Arc<Spares>,
+    gate: Arc<Gate>,
     /// Whether the accumulator's list of news already names this queue.
     listed: AtomicBool,
     tail: Mutex<Tail>,
@@ -95,20 +101,26 @@ pub(crate) struct PartitionQueue {
 struct Tail {
     open: Option<OpenBatch>,
     full: VecDeque<OpenBatch>,
-    closed: bool,
     /// The size of the batch before: the next one most likely needs as much.
     last_len: usize,
 }
 
 impl PartitionQueue {
-    pub(crate) fn new(id: LaneId, topic: TopicName, partition: Partition, spares: Arc<Spares>) -> Self {
-        Self { id, topic, partition, spares, listed: AtomicBool::new(false), tail: Mutex::default() }
+    pub(crate) fn new(
+        id: LaneId,
+        topic: TopicName,
+        partition: Partition,
+        spares: Arc<Spares>,
+        gate: Arc<Gate>,
+    ) -> Self {
+        Self { id, topic, partition, spares, gate, listed: AtomicBool::new(false), tail: Mutex::default() }
     }
 
     /// Copies a record into the open batch, which is closed and replaced when the record would grow it past
     /// `batch_size`. `charge` is what the record took from the budget, an upper bound of its encoded size.
     pub(crate) fn append(
         &self,
+        pass: Pass,
         now: Instant,
         timestamp: i64,
         record: &Record<'_>,
@@ -116,9 +128,7 @@ impl PartitionQueue {
         batch_size: usize,
     ) -> Result<Appended, Refused> {
         let mut tail = lock(&self.tail);
-        if tail.closed {
-            return Err(Refused::Closed);
-        }
+        self.gate.check(pass)?;
         let mut news = false;
         if tail.open.as_ref().is_some_and(|open| open.builder.len() + charge > batch_size) {
             tail.fill();
@@ -192,12 +202,14 @@ impl PartitionQueue {
         tail.fill();
         tail.full.iter().map(|batch| Arc::clone(&batch.done)).collect()
     }
+}
 
-    /// Takes no more records. What was taken waits for nothing more.
-    pub(crate) fn close(&self) {
-        let mut tail = lock(&self.tail);
-        tail.closed = true;
-        tail.fill();
+impl From<Barred> for Refused {
+    fn from(barred: Barred) -> Self {
+        match barred {
+            Barred::Closed => Self::Closed,
+            Barred::Ended => Self::Ended,
+        }
     }
 }
 

@@ -24,15 +24,19 @@ use crate::{
         catalog::snapshot::{LeaderHint, Snapshot},
         machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier},
     },
-    types::{NodeId, Partition},
+    error::Error,
+    types::{NodeId, Partition, TopicPartition},
     wire::{
         messages::produce_request::{ProduceRequest, TopicProduceData},
         uuid::Uuid,
     },
 };
+use transaction::Joining;
 
 /// The newest Produce version that names topics by name.
 const LAST_VERSION_BY_NAME: i16 = 12;
+/// The newest Produce version that does not bring its partitions into the transaction.
+const LAST_VERSION_THAT_JOINS_NOTHING: i16 = 11;
 
 /// What the sender tells its driver.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub(crate) enum Event {
     RefreshMetadata,
     /// A broker names the new leader of a partition (KIP-951).
     LeaderChanged(LeaderHint),
+    /// A partition waits to be taken into the transaction.
+    Join(LaneId, TopicPartition),
 }
 
 /// The machine.
@@ -58,6 +64,11 @@ pub(crate) struct Sender {
     brokers: BTreeMap<NodeId, Line>,
     requests: HashMap<Token, InFlight>,
     timers: BTreeSet<(Instant, LaneId)>,
+    joining: Joining,
+    /// Lanes whose partition is to be taken into the transaction.
+    applicants: BTreeSet<LaneId>,
+    /// Why nothing more is written in the open transaction.
+    doomed: Option<Error>,
     random: Random,
     /// Empty: memory for the list of queues with news.
     news: Vec<Arc<PartitionQueue>>,
@@ -77,7 +88,13 @@ impl Sender {
         snapshot: Arc<Snapshot>,
         mut random: Random,
     ) -> Self {
-        let identity = Identity::new(config.backoff, config.request_timeout, Random::new(random.next_u64()));
+        let mut identity =
+            Identity::new(config.backoff, config.request_timeout, Random::new(random.next_u64()));
+        let mut joining = Joining::Unneeded;
+        if config.transactional_id.is_some() {
+            identity.given(None);
+            joining = Joining::Barred;
+        }
         Self {
             config,
             accumulator,
@@ -87,6 +104,9 @@ impl Sender {
             brokers: BTreeMap::new(),
             requests: HashMap::new(),
             timers: BTreeSet::new(),
+            joining,
+            applicants: BTreeSet::new(),
+            doomed: None,
             random,
             news: Vec::new(),
         }
@@ -142,6 +162,7 @@ impl Sender {
             self.schedule(now, id);
         }
         self.ask_for_identity(now, tokens, out);
+        self.apply(out);
         let mut broker = self.next_broker(Bound::Unbounded);
         while let Some(id) = broker {
             while self.send_to(now, id, tokens, out) {}
@@ -225,12 +246,9 @@ impl Sender {
             lane.blocked_until = None;
             let line = self.brokers.entry(leader).or_default();
             match line.ready(lane, &self.config, now) {
-                Ready::Now if self.identity.current().is_some() || !needs_identity(lane, &self.config) => {
-                    lane.queued = true;
-                    line.ready.push_back(id);
-                }
-                // The answer, or the identity, will look again.
-                Ready::Now | Ready::Not => {}
+                Ready::Now => self.line_up(id, leader),
+                // The answer will look again.
+                Ready::Not => {}
                 Ready::At(later) => {
                     if line.in_flight > 0 && matches!(self.config.linger, Linger::Adaptive(_)) {
                         line.lingering.insert(id);
@@ -240,6 +258,18 @@ impl Sender {
             }
         }
         self.arm(id, at);
+    }
+
+    /// Lets a lane stand in line; if it may not yet, the identity or the transaction that it waits for will look again.
+    fn line_up(&mut self, id: LaneId, leader: NodeId) {
+        if !self.may_write(id) {
+            return;
+        }
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if self.identity.current().is_some() || !needs_identity(lane, &self.config) {
+            lane.queued = true;
+            self.brokers.entry(leader).or_default().ready.push_back(id);
+        }
     }
 
     fn arm(&mut self, id: LaneId, at: Option<Instant>) {
@@ -330,12 +360,17 @@ impl Sender {
 
     fn call(&self, now: Now, token: Token, broker: NodeId, topics: Vec<TopicProduceData>) -> Call {
         let by_name = topics.iter().any(|topic| topic.topic_id == Uuid::ZERO);
+        let max_version = match self.joining {
+            Joining::ByAsking => Some(LAST_VERSION_THAT_JOINS_NOTHING),
+            _ => by_name.then_some(LAST_VERSION_BY_NAME),
+        };
         let timeout = i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX);
         Call {
             token,
             target: Target::Broker(broker),
             purpose: Purpose::Produce,
             request: ProduceRequest {
+                transactional_id: self.config.transactional_id.clone(),
                 acks: self.config.acks,
                 timeout_ms: timeout,
                 topic_data: topics,
@@ -343,7 +378,7 @@ impl Sender {
             }
             .into(),
             deadline: deadline_after(now, self.config.request_timeout),
-            max_version: by_name.then_some(LAST_VERSION_BY_NAME),
+            max_version,
         }
     }
 
@@ -414,6 +449,7 @@ fn subject(lane: &Lane) -> String {
 }
 
 mod judge;
+pub(crate) mod transaction;
 
 #[cfg(test)]
 mod tests;

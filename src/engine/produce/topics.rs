@@ -9,6 +9,7 @@ use std::sync::{
 };
 
 use super::{
+    gate::Gate,
     queue::{LaneId, PartitionQueue},
     spares::Spares,
     sticky::Sticky,
@@ -23,8 +24,9 @@ use crate::{
 pub(super) struct Topics {
     /// As many as a byte can tell apart.
     buckets: Box<[OnceLock<Box<Link>>; 256]>,
-    /// Held by whoever adds. Queues that are made after the close take no records.
-    closed: Mutex<bool>,
+    /// Held by whoever adds.
+    adding: Mutex<()>,
+    gate: Arc<Gate>,
     lanes: AtomicUsize,
 }
 
@@ -49,9 +51,9 @@ pub(crate) struct TopicQueues {
 }
 
 impl Topics {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
         let buckets = Box::new([const { OnceLock::new() }; 256]);
-        Self { buckets, closed: Mutex::new(false), lanes: AtomicUsize::new(0) }
+        Self { buckets, adding: Mutex::new(()), gate, lanes: AtomicUsize::new(0) }
     }
 
     #[inline]
@@ -63,7 +65,7 @@ impl Topics {
     /// Makes queues for the `count` partitions of a topic. Those that exist stay.
     pub(super) fn prepare(&self, topic: &TopicName, count: u32, spares: &Arc<Spares>) -> &TopicQueues {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let closed = lock(&self.closed);
+        let _adding = lock(&self.adding);
         let known = self.get(topic.as_str());
         if let Some(known) = known
             && known.partitions.len() >= count
@@ -73,10 +75,8 @@ impl Topics {
         let mut partitions = known.map(|known| known.partitions.clone()).unwrap_or_default();
         for index in (0..i32::MAX).take(count).skip(partitions.len()) {
             let id = LaneId(self.lanes.fetch_add(1, Ordering::Relaxed));
-            let queue = PartitionQueue::new(id, topic.clone(), Partition(index), Arc::clone(spares));
-            if *closed {
-                queue.close();
-            }
+            let (spares, gate) = (Arc::clone(spares), Arc::clone(&self.gate));
+            let queue = PartitionQueue::new(id, topic.clone(), Partition(index), spares, gate);
             partitions.push(Arc::new(queue));
         }
         let queues = TopicQueues::new(topic.clone(), partitions);
@@ -88,16 +88,6 @@ impl Topics {
                 &end.get_or_init(|| Box::new(Link { queues, next: OnceLock::new() })).queues
             }
         }
-    }
-
-    /// Takes no more records. What was taken stays to be sent.
-    pub(super) fn close(&self) {
-        *lock(&self.closed) = true;
-        self.iter().flat_map(|topic| &topic.partitions).for_each(|queue| queue.close());
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        *lock(&self.closed)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &TopicQueues> {
@@ -163,7 +153,7 @@ mod tests {
     use super::*;
 
     fn topics(names: &[String]) -> Topics {
-        let topics = Topics::new();
+        let topics = Topics::new(Arc::new(Gate::open()));
         for name in names {
             topics.prepare(&name.as_str().into(), 2, &Arc::new(Spares::new(0)));
         }

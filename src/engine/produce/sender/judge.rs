@@ -91,6 +91,7 @@ impl Sender {
         let Some(sent) = lane.answered(token) else { return };
         let mut batch = sent.batch;
         let breaks = !lane.is_broken();
+        let mut hopeless = false;
         let backoff = match verdict {
             Verdict::Written(written) => {
                 lane.acknowledged();
@@ -128,6 +129,7 @@ impl Sender {
                 if counts {
                     lane.leave_hole(batch.order);
                 }
+                hopeless = counts && self.identity.is_given();
                 counts && breaks && lane.fails_again()
             }
             Verdict::StaleIdentity(error) => {
@@ -136,9 +138,16 @@ impl Sender {
                     self.identity.renounce(producer);
                 }
                 lane.leave_hole(batch.order);
+                hopeless = self.identity.is_given();
                 breaks && lane.fails_again()
             }
         };
+        if hopeless || (self.doomed.is_some() && !sent.overdue) {
+            // Only the end of the transaction brings another epoch, and a transaction that has failed is not written on.
+            end_unwritten(lane, &batch, batch.maybe_written);
+            out.events.push(Event::Completed(fail_given_up(now, batch, self.doomed.as_ref())));
+            return;
+        }
         if sent.overdue {
             // Its records were told that it failed; it only ends here.
             end_unwritten(lane, &batch, batch.maybe_written);
@@ -214,6 +223,15 @@ fn end_unwritten(lane: &mut Lane, batch: &Batch, maybe_written: bool) {
     }
 }
 
+/// The end of a batch that is not sent again, because its transaction has failed, for this or for another reason.
+pub(super) fn fail_given_up(now: Now, batch: Batch, doom: Option<&Error>) -> Completion {
+    let error = match (batch.maybe_written, doom.or(batch.last_error.as_ref()).cloned()) {
+        (false, Some(error)) => error,
+        (maybe_written, cause) => undelivered(now, batch.created, maybe_written, cause),
+    };
+    batch.complete(Err(error))
+}
+
 fn undelivered(now: Now, created: Instant, maybe_written: bool, cause: Option<Error>) -> Error {
     let after = now.instant.saturating_duration_since(created);
     ErrorKind::Undelivered { maybe_written, after, cause }.into()
@@ -224,7 +242,7 @@ fn unexpected() -> Error {
     ErrorKind::Malformed { peer: "a broker".to_owned(), detail }.into()
 }
 
-fn fail_queue(queue: &PartitionQueue, error: &Error, out: &mut Outbox<Event>) {
+pub(super) fn fail_queue(queue: &PartitionQueue, error: &Error, out: &mut Outbox<Event>) {
     while let Some(open) = queue.take() {
         let outcome = Err(error.clone());
         out.events.push(Event::Completed(Completion::of_open(open, outcome)));

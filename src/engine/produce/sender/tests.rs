@@ -16,7 +16,7 @@ use crate::{
         backoff::Backoff,
         catalog::snapshot::{PartitionInfo, Snapshot, Topic},
         machine::{Answer, Failure},
-        produce::{batch::NOWHERE, queue::Written},
+        produce::{batch::NOWHERE, gate::Pass, queue::Written},
     },
     error::{Code, Error, ErrorKind},
     record::Record,
@@ -47,6 +47,7 @@ impl Bench {
         let mut config = SenderConfig {
             acks: -1,
             idempotent: true,
+            transactional_id: None,
             linger: Linger::Fixed(Duration::ZERO),
             compression: Compression::new(Codec::None),
             max_request_size: 1 << 20,
@@ -102,7 +103,8 @@ impl Bench {
         let queue = Arc::clone(&self.accumulator.topic("t").unwrap().partitions[partition]);
         assert!(self.accumulator.budget.try_take(100));
         let record = Record::new("t", value);
-        let appended = queue.append(self.now.instant, self.now.unix_ms, &record, 100, 64 << 10).unwrap();
+        let appended =
+            queue.append(Pass::FREE, self.now.instant, self.now.unix_ms, &record, 100, 64 << 10).unwrap();
         self.deliveries.push((appended.done, appended.index));
         if appended.news {
             self.accumulator.announce(&queue);
@@ -209,6 +211,8 @@ fn stamp(call: &Call, partition: i32) -> (i16, i32) {
 fn code(outcome: &Result<Written, Error>) -> Option<Code> {
     outcome.as_ref().err().and_then(Error::code)
 }
+
+mod transactions;
 
 #[test]
 fn nothing_is_sent_before_the_identity_is_known() {

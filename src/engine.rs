@@ -20,5 +20,8 @@ pub(crate) mod machine;
 pub(crate) mod partition;
 pub(crate) mod position;
 pub(crate) mod produce;
+pub(crate) mod producer;
+pub(crate) mod producer_id;
 #[cfg(test)]
 pub(crate) mod script;
+pub(crate) mod txn;

@@ -1,6 +1,7 @@
 //! The one error of the crate: a kind with its facts, and the questions a caller asks of it.
 
 mod code;
+mod display;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -233,6 +234,26 @@ pub enum ErrorKind {
         /// The identity.
         identity: String,
     },
+    /// The transaction failed and was aborted: nothing that was written in it counts. The producer stays usable.
+    #[non_exhaustive]
+    TransactionAborted {
+        /// Why; `None` where its user has aborted it.
+        cause: Option<Error>,
+    },
+    /// The transaction that a handle belongs to is over.
+    #[non_exhaustive]
+    TransactionEnded {
+        /// The id of the producer's transactions.
+        transactional_id: String,
+    },
+    /// The transactional producer cannot go on, and every call on it says so. Build a new one.
+    #[non_exhaustive]
+    ProducerFailed {
+        /// The id of its transactions.
+        transactional_id: String,
+        /// Why.
+        cause: Error,
+    },
 }
 
 /// What an authorizer protects.
@@ -283,7 +304,9 @@ impl Error {
     pub fn code(&self) -> Option<Code> {
         match self.kind() {
             ErrorKind::Broker { code, .. } => Some(*code),
-            ErrorKind::Undelivered { cause: Some(cause), .. } => cause.code(),
+            ErrorKind::Undelivered { cause: Some(cause), .. }
+            | ErrorKind::TransactionAborted { cause: Some(cause) }
+            | ErrorKind::ProducerFailed { cause, .. } => cause.code(),
             _ => None,
         }
     }
@@ -318,7 +341,18 @@ impl Error {
     /// Whether this client, producer or consumer can never succeed again and a new one must be built.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Fenced { .. } | ErrorKind::Closed { .. })
+        matches!(
+            self.kind(),
+            ErrorKind::Fenced { .. } | ErrorKind::Closed { .. } | ErrorKind::ProducerFailed { .. }
+        )
+    }
+
+    /// Whether the transaction that the call was made in is lost, and with it all that was written in it: nothing of it
+    /// will be seen by who reads only what is committed. The producer stays usable; what was to be done can be tried
+    /// in a new transaction.
+    #[must_use]
+    pub fn requires_abort(&self) -> bool {
+        matches!(self.kind(), ErrorKind::TransactionAborted { .. })
     }
 
     /// Whether a record that failed with this error may be in the log all the same.
@@ -365,7 +399,9 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self.kind() {
-            ErrorKind::Undelivered { cause: Some(cause), .. } => Some(cause),
+            ErrorKind::Undelivered { cause: Some(cause), .. }
+            | ErrorKind::TransactionAborted { cause: Some(cause) }
+            | ErrorKind::ProducerFailed { cause, .. } => Some(cause),
             _ => None,
         }
     }
@@ -374,139 +410,6 @@ impl std::error::Error for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&*self.0, f)
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable { .. } | Self::Config { .. } | Self::Broker { .. } => self.fmt_lists(f),
-            Self::Undelivered { .. }
-            | Self::Timeout { .. }
-            | Self::Closed { .. }
-            | Self::NoRuntime { .. } => self.fmt_outcome(f),
-            Self::Io { .. }
-            | Self::NotKafka { .. }
-            | Self::FrameSize { .. }
-            | Self::Malformed { .. }
-            | Self::UnsupportedVersion { .. } => self.fmt_connection(f),
-            _ => self.fmt_subject(f),
-        }
-    }
-}
-
-impl ErrorKind {
-    fn fmt_lists(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broker { code, request, subject, message } => {
-                write!(f, "the broker answered {request}")?;
-                if !subject.is_empty() {
-                    write!(f, " for {subject}")?;
-                }
-                write!(f, " with {code}")?;
-                message.as_ref().map_or(Ok(()), |m| write!(f, ": {m}"))
-            }
-            Self::Unreachable { attempts, waited, setting } => {
-                write!(f, "no broker could be reached in {waited:?} ({setting})")?;
-                for Attempt { address, reason } in attempts {
-                    write!(f, "; {address}: {reason}")?;
-                }
-                Ok(())
-            }
-            Self::Config { problems } => {
-                f.write_str("the settings cannot stand as they are")?;
-                for ConfigProblem { setting, value, reason } in problems {
-                    write!(f, "; {setting} = {value:?}: {reason}")?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn fmt_outcome(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Undelivered { maybe_written, after, cause } => {
-                let written = if *maybe_written { "it may have been written" } else { "it was not written" };
-                write!(f, "the record was not acknowledged in {after:?} (delivery_timeout); {written}")?;
-                cause.as_ref().map_or(Ok(()), |c| write!(f, "; last error: {c}"))
-            }
-            Self::Timeout { what, after, setting } => {
-                write!(f, "{what}: no answer in {after:?} ({setting})")
-            }
-            Self::Closed { what } => write!(f, "the {what} is closed"),
-            Self::NoRuntime { call } => {
-                write!(f, "{call} needs a tokio runtime, and there is none on this thread")
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn fmt_connection(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { peer, detail, .. } => write!(f, "connection to {peer}: {detail}"),
-            Self::NotKafka { peer, looks_like } => {
-                write!(f, "{peer} does not speak Kafka's protocol here: it looks like {looks_like}")
-            }
-            Self::FrameSize { peer, length, limit, setting } => {
-                write!(f, "{peer} announced an answer of {length} bytes; the limit is {limit} ({setting})")
-            }
-            Self::Malformed { peer, detail } => write!(f, "bytes from {peer} do not parse: {detail}"),
-            Self::UnsupportedVersion { request, ours, theirs } => {
-                write!(f, "{request}: this client speaks versions {} to {}, the broker ", ours.0, ours.1)?;
-                match theirs {
-                    Some((min, max)) => write!(f, "{min} to {max}"),
-                    None => f.write_str("does not offer the request"),
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn fmt_subject(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAuthorized { resource, name } => match resource {
-                Resource::Cluster => f.write_str("not authorized for the cluster"),
-                Resource::Topic => write!(f, "not authorized for topic {name:?}"),
-                Resource::Group => write!(f, "not authorized for group {name:?}"),
-                Resource::TransactionalId => write!(f, "not authorized for transactional id {name:?}"),
-            },
-            Self::InvalidTopic { topic, reason } => write!(f, "{topic:?} cannot be a topic's name: {reason}"),
-            Self::UnknownTopic { topic, waited, setting } => {
-                write!(f, "topic {topic:?} does not exist; it was waited for {waited:?} ({setting})")
-            }
-            Self::UnknownPartition { topic, partition, count } => {
-                write!(
-                    f,
-                    "topic {topic:?} has {count} partitions, counted from 0; {partition} is none of them"
-                )
-            }
-            Self::MetadataPending { topic } => {
-                write!(f, "the partitions of topic {topic:?} are not known yet; they have been asked for")
-            }
-            Self::RecordTooLarge { size, limit, setting } => {
-                write!(f, "the record takes {size} bytes; the limit is {limit} ({setting})")
-            }
-            Self::Full { needed, limit, setting } => {
-                write!(
-                    f,
-                    "no room for {needed} bytes now; the limit of buffered bytes is {limit} ({setting})"
-                )
-            }
-            Self::NoPosition { partition } => {
-                write!(f, "{partition} has no committed offset and no start position (start_at)")
-            }
-            Self::OffsetOutOfRange { partition, offset, setting } => {
-                write!(f, "offset {offset} lies outside the log of {partition} ({setting})")
-            }
-            Self::CorruptBatch { partition, offset, next_offset, detail } => {
-                write!(f, "the batch at offset {offset} of {partition} cannot be read: {detail}")?;
-                next_offset.map_or(Ok(()), |next| write!(f, "; seek to {next} to skip it"))
-            }
-            Self::NotAssigned { partition } => write!(f, "{partition} is not assigned to this consumer"),
-            Self::Fenced { identity } => write!(f, "another instance has taken over {identity}"),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -102,10 +102,11 @@ pub use metrics::{
 pub use net::transport;
 #[cfg(feature = "net")]
 pub use producer::{
-    Acks, Compression, Delivered, Delivery, Partitioner, Producer, ProducerBuilder, TrySendError,
-    partition_for_key,
+    Acks, Compression, Delivered, Delivery, Partitioner, Producer, ProducerBuilder, Transaction,
+    TransactionHandle, TransactionalProducer, TrySendError, partition_for_key,
 };
 pub use record::{Header, Record};
 pub use types::{
-    InvalidTopicName, NodeId, Offset, OffsetAndMetadata, Partition, Position, TopicName, TopicPartition,
+    GroupMetadata, InvalidTopicName, NodeId, Offset, OffsetAndMetadata, Partition, Position, TopicName,
+    TopicPartition,
 };

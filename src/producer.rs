@@ -6,9 +6,11 @@ mod driver;
 mod handle;
 mod partitioner;
 mod settings;
+mod transaction;
 
 pub use builder::ProducerBuilder;
 pub use delivery::{Delivered, Delivery, TrySendError};
 pub use handle::Producer;
 pub use partitioner::{Partitioner, partition_for_key};
 pub use settings::{Acks, Compression};
+pub use transaction::{Transaction, TransactionHandle, TransactionalProducer};

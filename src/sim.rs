@@ -87,7 +87,7 @@ fn run_seeds(name: &str, seeds: u64, expected: &[&str], scenario: impl Fn(&mut W
 #[test]
 fn an_idempotent_producer_keeps_its_promises_under_faults() {
     let name = "sim::an_idempotent_producer_keeps_its_promises_under_faults";
-    run_seeds(name, 25, faults::OF_PRODUCERS, scenario::producers);
+    run_seeds(name, 40, faults::OF_PRODUCERS, scenario::producers);
 }
 
 #[test]

@@ -224,6 +224,42 @@ impl OffsetAndMetadata {
     }
 }
 
+/// Who commits offsets: a member of a group in its generation, or, without one, the group alone, as a tool or a relay
+/// does that is no member (KIP-447).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMetadata {
+    pub(crate) group: Arc<str>,
+    pub(crate) member: Option<MemberMetadata>,
+}
+
+/// A member and its generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MemberMetadata {
+    pub(crate) member_id: Arc<str>,
+    pub(crate) instance_id: Option<Arc<str>>,
+    /// Its generation, or its epoch.
+    pub(crate) generation: i32,
+}
+
+impl GroupMetadata {
+    /// A group without a member. Nothing fences such a commit: whoever makes it sees to it that nobody else does.
+    pub fn of_group(group: impl Into<Arc<str>>) -> Self {
+        Self { group: group.into(), member: None }
+    }
+
+    /// The group's id.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The member's id and generation, where it is a member that commits.
+    #[must_use]
+    pub fn member(&self) -> Option<(&str, i32)> {
+        self.member.as_ref().map(|member| (&*member.member_id, member.generation))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! Finds the broker that coordinates a group (FindCoordinator).
+//! Finds the broker that coordinates a group, or the transactions of a transactional id (FindCoordinator).
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,29 @@ use crate::{
 /// cannot be written for a broker that lacks them.
 const ONE_KEY: i16 = 3;
 
+/// What is coordinated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Group(Str),
+    Transactions(Str),
+}
+
+impl Subject {
+    fn name(&self) -> &Str {
+        match self {
+            Self::Group(name) | Self::Transactions(name) => name,
+        }
+    }
+
+    /// `key_type` of the request (KIP-98).
+    fn key_type(&self) -> i8 {
+        match self {
+            Self::Group(_) => 0,
+            Self::Transactions(_) => 1,
+        }
+    }
+}
+
 /// What became of the search.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
@@ -34,10 +57,10 @@ pub(crate) struct Settings {
     pub(crate) retry: Backoff,
 }
 
-/// The search for one group's coordinator.
+/// The search for one coordinator.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
-    group: Str,
+    subject: Subject,
     settings: Settings,
     state: State,
     failures: u32,
@@ -55,8 +78,17 @@ enum State {
 }
 
 impl Coordinator {
-    pub(crate) fn new(group: Str, settings: Settings, tokens: Tokens, random: Random) -> Self {
-        Self { group, settings, state: State::Unneeded, failures: 0, tokens, random }
+    pub(crate) fn new(subject: Subject, settings: Settings, tokens: Tokens, random: Random) -> Self {
+        Self { subject, settings, state: State::Unneeded, failures: 0, tokens, random }
+    }
+
+    /// Searches for this one from now on.
+    pub(crate) fn search_for(&mut self, subject: Subject) {
+        if self.subject != subject {
+            self.subject = subject;
+            self.state = State::Unneeded;
+            self.failures = 0;
+        }
     }
 
     /// The coordinator, where it is known.
@@ -104,14 +136,18 @@ impl Coordinator {
             // The coordinator of an unavailable group is node -1.
             Disposition::Done if response.node_id >= 0 => {
                 let node = NodeId(response.node_id);
-                tracing::debug!(group = %self.group, broker = %node, "found the group's coordinator");
+                tracing::debug!(of = ?self.subject, broker = %node, "found a coordinator");
                 self.state = State::Known(node);
                 self.failures = 0;
                 out.events.push(Event::Found(node));
             }
             Disposition::Fail => {
                 self.back_off(now);
-                out.events.push(Event::Refused(Error::broker(code, "FindCoordinator", self.group.as_str())));
+                out.events.push(Event::Refused(Error::broker(
+                    code,
+                    "FindCoordinator",
+                    self.subject.name().as_str(),
+                )));
             }
             _ => self.back_off(now),
         }
@@ -129,7 +165,11 @@ impl Coordinator {
         }
         let token = self.tokens.next();
         self.state = State::Asked(token);
-        let request = FindCoordinatorRequest { key: self.group.clone(), ..FindCoordinatorRequest::default() };
+        let request = FindCoordinatorRequest {
+            key: self.subject.name().clone(),
+            key_type: self.subject.key_type(),
+            ..FindCoordinatorRequest::default()
+        };
         out.calls.push(Call {
             token,
             target: Target::Any,
@@ -157,7 +197,8 @@ mod tests {
     fn searching() -> (Now, Coordinator, Outbox<Event>) {
         let retry = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
         let settings = Settings { request_timeout: Duration::from_secs(30), retry };
-        let mut coordinator = Coordinator::new("g".into(), settings, Tokens::default(), Random::new(1));
+        let mut coordinator =
+            Coordinator::new(Subject::Group("g".into()), settings, Tokens::default(), Random::new(1));
         let now = script::start();
         coordinator.need(now);
         (now, coordinator, Outbox::default())

@@ -10,6 +10,7 @@ mod body;
 pub(crate) mod config;
 pub(crate) mod gate;
 pub(crate) mod identity;
+pub(crate) mod joining;
 pub(crate) mod lane;
 mod line;
 pub(crate) mod queue;

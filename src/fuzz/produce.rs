@@ -88,7 +88,7 @@ impl Bench {
             request_timeout: REQUEST_TIMEOUT,
             backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) },
         };
-        let accumulator = Arc::new(Accumulator::new(BUDGET));
+        let accumulator = Arc::new(Accumulator::new(BUDGET, Arc::default()));
         accumulator.prepare(&TOPIC.into(), u32::try_from(PARTITIONS).unwrap_or(0));
         let snapshot = leaders([Some(1), Some(1), Some(2)]);
         Self {

@@ -6,6 +6,7 @@ use super::{
     handle::Producer,
     partitioner::Partitioner,
     settings::{Acks, Compression, Settings},
+    transaction::TransactionalProducer,
 };
 use crate::{client::Client, error::Result};
 
@@ -101,6 +102,15 @@ impl ProducerBuilder {
         self
     }
 
+    /// How long a transaction may be open, from the first that its coordinator may have heard of it. Then it is aborted.
+    /// Default 60 s, from 1 ms to what the brokers allow, 15 minutes unless they were told otherwise
+    /// (`transaction.max.timeout.ms`). Of use with [`transactional`](Self::transactional) alone. Java:
+    /// `transaction.timeout.ms`.
+    pub fn transaction_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.transaction_timeout = timeout;
+        self
+    }
+
     /// Makes the producer and starts its task.
     ///
     /// # Errors
@@ -108,6 +118,29 @@ impl ProducerBuilder {
     /// [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime) outside a tokio runtime.
     pub fn build(self) -> Result<Producer> {
         self.settings.check(self.client.config())?;
-        Producer::start(self.client, self.settings)
+        Producer::start(self.client, self.settings, Arc::default(), None)
+    }
+
+    /// Makes a producer whose records are written in transactions, and waits until it has its id: from then on any older
+    /// producer with the same `transactional_id` is fenced, and what it left open is aborted.
+    ///
+    /// The id names one writer over all its restarts: no two that run at the same time may share one. Java:
+    /// `transactional.id`.
+    ///
+    /// # Errors
+    /// Those of [`build`](Self::build); transactions need [`Acks::All`]. [`ErrorKind::Timeout`](crate::ErrorKind::Timeout)
+    /// after [`max_block`](Self::max_block) without an id. [`ErrorKind::ProducerFailed`](crate::ErrorKind::ProducerFailed)
+    /// where a broker refuses for good, as without authorization or with a
+    /// [`transaction_timeout`](Self::transaction_timeout) that is longer than it allows.
+    ///
+    /// # Cancel safety
+    /// Dropped, no producer is left; an older one may have been fenced.
+    pub async fn transactional(
+        mut self,
+        transactional_id: impl Into<String>,
+    ) -> Result<TransactionalProducer> {
+        self.settings.transactional_id = Some(transactional_id.into());
+        self.settings.check(self.client.config())?;
+        TransactionalProducer::start(self.client, self.settings).await
     }
 }

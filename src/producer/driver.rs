@@ -5,19 +5,15 @@ use std::{sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
+use super::{settings::Settings, transaction::desk::Desk};
 use crate::{
     client::Client,
     engine::{
         backoff::Random,
         catalog::snapshot::Snapshot,
-        machine::{Outbox, Tokens},
-        produce::{
-            accumulator::Accumulator,
-            batch::Completion,
-            config::SenderConfig,
-            queue::BatchDone,
-            sender::{Event, Sender},
-        },
+        machine::Outbox,
+        produce::{accumulator::Accumulator, batch::Completion, queue::BatchDone, sender},
+        producer::{Core, Event},
     },
     error::{Error, ErrorKind, Result},
     metrics::Share,
@@ -35,10 +31,11 @@ pub(super) enum Command {
 pub(super) struct Driver {
     client: Client,
     accumulator: Arc<Accumulator>,
-    sender: Sender,
-    tokens: Tokens,
+    core: Core,
     mailbox: Arc<Mailbox>,
     commands: mpsc::Receiver<Command>,
+    /// Where the users of its transactions ask, if it has any.
+    desk: Option<Desk>,
     /// Whether the last handle is gone.
     deserted: bool,
     /// Ends when nothing is outstanding.
@@ -50,20 +47,28 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn spawn(
         client: &Client,
-        config: SenderConfig,
+        settings: &Settings,
         accumulator: Arc<Accumulator>,
         commands: mpsc::Receiver<Command>,
         ended: Arc<Done<Result<()>>>,
+        desk: Option<Desk>,
     ) -> Result<()> {
-        let sender = Sender::new(config, Arc::clone(&accumulator), client.snapshot(), Random::from_entropy());
+        let config = client.config();
+        let core = Core::new(
+            settings.sender(config),
+            settings.transactions(config),
+            Arc::clone(&accumulator),
+            client.snapshot(),
+            Random::from_entropy(),
+        );
         let mailbox = Mailbox::new(Arc::clone(&accumulator.wake));
         let driver = Self {
             client: client.clone(),
             accumulator,
-            sender,
-            tokens: Tokens::default(),
+            core,
             mailbox,
             commands,
+            desk,
             deserted: false,
             stopping: false,
             ended,
@@ -83,13 +88,16 @@ impl Driver {
                 self.stop();
             }
             let now = self.client.now();
-            self.sender.tick(now, &mut self.tokens, &mut out);
+            if let Some(desk) = &mut self.desk {
+                desk.take_in(now, &self.client, &mut self.core);
+            }
+            self.core.tick(now, &mut out);
             self.flush(&mut out);
             self.buffered.set(self.accumulator.budget.used());
             if cfg!(debug_assertions) {
-                self.sender.check();
+                self.core.check();
             }
-            if self.stopping && self.sender.is_idle() {
+            if self.stopping && self.is_idle() {
                 // Whoever wants a flush has it.
                 while let Ok(command) = self.commands.try_recv() {
                     self.command(Some(command));
@@ -97,13 +105,13 @@ impl Driver {
                 self.ended.set(Ok(()));
                 break;
             }
-            let deadline = self.sender.deadline();
+            let deadline = self.core.deadline();
             debug_assert!(deadline.is_none_or(|due| due > now.instant), "a tick does what is due");
             tokio::select! {
                 () = self.accumulator.wake.rung() => {
                     let now = self.client.now();
                     for (token, outcome) in self.mailbox.take() {
-                        self.sender.answer(now, token, outcome, &mut out);
+                        self.core.answer(now, token, outcome);
                     }
                 }
                 changed = catalog.changed() => {
@@ -121,14 +129,14 @@ impl Driver {
 
     fn see(&mut self, catalog: &mut watch::Receiver<Arc<Snapshot>>) {
         let snapshot = Arc::clone(&catalog.borrow_and_update());
-        self.sender.catalog(self.client.now(), snapshot);
+        self.core.catalog(self.client.now(), snapshot);
     }
 
     fn command(&mut self, command: Option<Command>) {
         match command {
             Some(Command::Flush { reply }) => {
                 // Nobody waits any more where this fails; the flush itself has been done.
-                let _ = reply.send(self.sender.flush(self.client.now()));
+                let _ = reply.send(self.core.flush(self.client.now()));
             }
             // The last handle is gone: what was enqueued is still sent.
             None => {
@@ -140,7 +148,7 @@ impl Driver {
 
     fn stop(&mut self) {
         self.accumulator.close();
-        self.sender.flush(self.client.now());
+        self.core.flush(self.client.now());
         self.stopping = true;
     }
 
@@ -150,15 +158,28 @@ impl Driver {
             self.client.submit(call, reply);
         }
         for event in out.events.drain(..) {
+            let event = match (event, &mut self.desk) {
+                (Event::Sender(event), _) => event,
+                (event, Some(desk)) => {
+                    desk.tell(event);
+                    continue;
+                }
+                // Without transactions there is nothing to tell of them.
+                (_, None) => continue,
+            };
             match event {
-                Event::Completed(completion) => self.complete(completion),
-                Event::Retried(batch) => self.client.counters().retried(&batch.partition),
-                Event::RefreshMetadata => self.client.refresh(),
-                Event::LeaderChanged(hint) => self.client.leader_changed(hint),
-                // Without transactions there is none to take a partition into.
-                Event::Join(..) => {}
+                sender::Event::Completed(completion) => self.complete(completion),
+                sender::Event::Retried(batch) => self.client.counters().retried(&batch.partition),
+                sender::Event::RefreshMetadata => self.client.refresh(),
+                sender::Event::LeaderChanged(hint) => self.client.leader_changed(hint),
+                // The core has seen to it.
+                sender::Event::Join(..) => {}
             }
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.core.is_idle() && self.desk.as_ref().is_none_or(Desk::is_empty)
     }
 
     fn complete(&self, Completion { done, outcome, charged, facts, spare }: Completion) {
@@ -192,7 +213,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let closed = Error::from(ErrorKind::Closed { what: "producer" });
         let mut out = Outbox::default();
-        self.sender.abandon(self.client.now(), &closed, &mut out);
+        self.core.abandon(self.client.now(), &closed, &mut out);
         self.flush(&mut out);
         self.ended.set(Err(closed));
     }

@@ -15,6 +15,7 @@ use super::{
     driver::{Command, Driver},
     partitioner::partition_for_key,
     settings::Settings,
+    transaction::desk::Desk,
 };
 use crate::{
     client::Client,
@@ -31,7 +32,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
     net::task,
     record::Record,
-    sync::done::{Done, Waiting},
+    sync::{
+        done::{Done, Waiting},
+        wake::Wake,
+    },
     types::{Partition, TopicName},
     wire::batch::size_bound,
 };
@@ -71,17 +75,17 @@ enum Placed<'q> {
 }
 
 impl Producer {
-    pub(super) fn start(client: Client, settings: Settings) -> Result<Self> {
-        let accumulator = Arc::new(Accumulator::new(settings.buffer_memory));
+    /// Starts the task, whose bell is `wake`. One with transactions has a desk in it.
+    pub(super) fn start(
+        client: Client,
+        settings: Settings,
+        wake: Arc<Wake>,
+        desk: Option<Desk>,
+    ) -> Result<Self> {
+        let accumulator = Arc::new(Accumulator::new(settings.buffer_memory, wake));
         let ended = Arc::new(Done::default());
         let (commands, inbox) = mpsc::channel(16);
-        Driver::spawn(
-            &client,
-            settings.sender(client.config()),
-            Arc::clone(&accumulator),
-            inbox,
-            Arc::clone(&ended),
-        )?;
+        Driver::spawn(&client, &settings, Arc::clone(&accumulator), inbox, Arc::clone(&ended), desk)?;
         let random = AtomicU64::new(Random::from_entropy().next_u64());
         let closed = AtomicBool::new(false);
         let shared = Shared { client, accumulator, commands, closed, ended, random, settings };
@@ -113,6 +117,11 @@ impl Producer {
     /// # Cancel safety
     /// Dropped before it returns, the record is not sent.
     pub async fn enqueue(&self, record: Record<'_>) -> Result<Delivery> {
+        self.enqueue_with(Pass::FREE, record).await
+    }
+
+    /// As [`enqueue`](Self::enqueue), with the pass of a transaction.
+    pub(super) async fn enqueue_with(&self, pass: Pass, record: Record<'_>) -> Result<Delivery> {
         self.check_open()?;
         let topic = match self.shared.accumulator.topic(record.topic) {
             Some(topic) if has_partition(topic, &record) => topic,
@@ -120,13 +129,13 @@ impl Producer {
             _ => Box::pin(self.look_up(&record)).await?,
         };
         let now = self.shared.client.now();
-        match self.place(now, topic, &record)? {
+        match self.place(pass, now, topic, &record)? {
             Placed::Done(delivery) => Ok(delivery),
             Placed::NoRoom { bytes, queue } => {
                 let taken = self.shared.accumulator.budget.take(bytes).await;
                 taken.map_err(|_| closed())?;
                 // From here to the append there is no await: what was taken is used or given back.
-                self.append(self.shared.client.now(), queue, &record, bytes)
+                self.append(pass, self.shared.client.now(), queue, &record, bytes)
             }
         }
     }
@@ -137,6 +146,15 @@ impl Producer {
     /// Those of [`enqueue`](Self::enqueue), with the record handed back. [`ErrorKind::Full`] where there is no room
     /// now; [`ErrorKind::MetadataPending`] where the topic's partitions are not known yet: they were asked for.
     pub fn try_enqueue<'a>(&self, record: Record<'a>) -> Result<Delivery, TrySendError<'a>> {
+        self.try_enqueue_with(Pass::FREE, record)
+    }
+
+    /// As [`try_enqueue`](Self::try_enqueue), with the pass of a transaction.
+    pub(super) fn try_enqueue_with<'a>(
+        &self,
+        pass: Pass,
+        record: Record<'a>,
+    ) -> Result<Delivery, TrySendError<'a>> {
         let refuse = |error| TrySendError { record, error };
         self.check_open().map_err(refuse)?;
         let topic = match self.shared.accumulator.topic(record.topic) {
@@ -144,7 +162,7 @@ impl Producer {
             _ => self.look_up_now(&record).map_err(refuse)?,
         };
         let now = self.shared.client.now();
-        match self.place(now, topic, &record).map_err(refuse)? {
+        match self.place(pass, now, topic, &record).map_err(refuse)? {
             Placed::Done(delivery) => Ok(delivery),
             Placed::NoRoom { bytes, .. } => {
                 let limit = self.shared.accumulator.budget.limit();
@@ -180,17 +198,35 @@ impl Producer {
     /// # Cancel safety
     /// Dropped, the producer still closes, in the background.
     pub async fn close(self) -> Result<()> {
-        if self.shared.closed.swap(true, Ordering::SeqCst) {
-            return Err(closed());
-        }
-        self.shared.accumulator.close();
-        wait_for(&self.shared.ended).await.clone()
+        self.end().await
     }
 
     /// The bytes that records take now, sent or not, until they are acknowledged.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         self.shared.accumulator.budget.used()
+    }
+
+    /// Why a transaction takes nothing more.
+    pub(super) fn why_ended(&self, pass: Pass) -> Error {
+        self.shared.accumulator.gate.reason(pass).unwrap_or_else(|| {
+            let transactional_id = self.transactional_id().to_owned();
+            ErrorKind::TransactionEnded { transactional_id }.into()
+        })
+    }
+
+    /// The id of its transactions; empty where it has none.
+    pub(super) fn transactional_id(&self) -> &str {
+        self.shared.settings.transactional_id.as_deref().unwrap_or_default()
+    }
+
+    /// Ends what is enqueued and waits, as [`close`](Self::close) does.
+    pub(super) async fn end(&self) -> Result<()> {
+        if self.shared.closed.swap(true, Ordering::SeqCst) {
+            return Err(closed());
+        }
+        self.shared.accumulator.close();
+        wait_for(&self.shared.ended).await.clone()
     }
 
     fn check_open(&self) -> Result<()> {
@@ -222,7 +258,13 @@ impl Producer {
     }
 
     /// Chooses the partition, and appends the record if there is room.
-    fn place<'q>(&self, now: Now, topic: &'q TopicQueues, record: &Record<'_>) -> Result<Placed<'q>> {
+    fn place<'q>(
+        &self,
+        pass: Pass,
+        now: Now,
+        topic: &'q TopicQueues,
+        record: &Record<'_>,
+    ) -> Result<Placed<'q>> {
         let bytes = size_bound(record.key, record.value, record.headers);
         let limit = self.shared.settings.max_request_size;
         if bytes > limit {
@@ -237,11 +279,12 @@ impl Producer {
         if !self.shared.accumulator.budget.try_take(bytes) {
             return Ok(Placed::NoRoom { bytes, queue });
         }
-        self.append(now, queue, record, bytes).map(Placed::Done)
+        self.append(pass, now, queue, record, bytes).map(Placed::Done)
     }
 
     fn append(
         &self,
+        pass: Pass,
         now: Now,
         queue: &Arc<PartitionQueue>,
         record: &Record<'_>,
@@ -249,7 +292,7 @@ impl Producer {
     ) -> Result<Delivery> {
         let timestamp = record.timestamp.unwrap_or(now.unix_ms);
         let batch_size = self.shared.settings.batch_size.min(self.shared.settings.max_request_size);
-        match queue.append(Pass::FREE, now.instant, timestamp, record, bytes, batch_size) {
+        match queue.append(pass, now.instant, timestamp, record, bytes, batch_size) {
             Ok(appended) => {
                 if appended.news {
                     self.shared.accumulator.announce(queue);
@@ -259,7 +302,8 @@ impl Producer {
             Err(refused) => {
                 self.shared.accumulator.budget.give(bytes);
                 Err(match refused {
-                    Refused::Closed | Refused::Ended => closed(),
+                    Refused::Closed => closed(),
+                    Refused::Ended => self.why_ended(pass),
                     Refused::TooLarge => {
                         let limit = self.shared.settings.max_request_size;
                         ErrorKind::RecordTooLarge { size: bytes, limit, setting: "max_request_size" }.into()

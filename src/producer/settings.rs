@@ -8,9 +8,10 @@ use crate::{
     engine::{
         backoff::Backoff,
         produce::config::{Linger, SenderConfig},
+        txn,
     },
     error::Result,
-    wire::compress,
+    wire::{compress, str::Str},
 };
 
 /// Which replicas must have a record before it is acknowledged.
@@ -93,6 +94,9 @@ pub(super) struct Settings {
     pub(super) max_request_size: usize,
     pub(super) max_in_flight: usize,
     pub(super) partitioner: Option<Arc<dyn Partitioner>>,
+    /// Records are written in transactions under this id.
+    pub(super) transactional_id: Option<String>,
+    pub(super) transaction_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -109,6 +113,8 @@ impl Default for Settings {
             max_request_size: 1 << 20,
             max_in_flight: 5,
             partitioner: None,
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -126,7 +132,7 @@ impl Settings {
                 Acks::All => -1,
             },
             idempotent: self.idempotent(),
-            transactional_id: None,
+            transactional_id: self.transactional_id.as_deref().map(Str::from),
             linger: self.linger.map_or(Linger::Adaptive(ADAPTIVE_LINGER), Linger::Fixed),
             compression: self.compression.to_wire(),
             max_request_size: self.max_request_size,
@@ -135,6 +141,16 @@ impl Settings {
             request_timeout: config.request_timeout,
             backoff: Backoff { first: config.retry_backoff, max: config.retry_backoff_max },
         }
+    }
+
+    /// How transactions are asked for, if there are any.
+    pub(super) fn transactions(&self, config: &Config) -> Option<txn::Settings> {
+        Some(txn::Settings {
+            transactional_id: Str::from(self.transactional_id.as_deref()?),
+            timeout: self.transaction_timeout,
+            request_timeout: config.request_timeout,
+            retry: Backoff { first: config.retry_backoff, max: config.retry_backoff_max },
+        })
     }
 
     /// All problems at once.
@@ -168,8 +184,24 @@ impl Settings {
                 format!("linger and request_timeout take {least:?} already"),
             );
         }
+        self.check_transactions(&mut problems);
         self.check_compression(&mut problems);
         problems.into_result()
+    }
+
+    fn check_transactions(&self, problems: &mut Problems) {
+        let Some(id) = &self.transactional_id else { return };
+        if id.is_empty() || id.len() > usize::from(i16::MAX.unsigned_abs()) {
+            problems.add("transactional_id", &id.len(), "it must have 1 to 32,767 bytes");
+        }
+        if !self.idempotent() {
+            problems.add("idempotence", &false, "transactions need it, and with it Acks::All");
+        }
+        if self.transaction_timeout.as_millis() < 1 || self.transaction_timeout.as_millis() > i32::MAX as u128
+        {
+            let value = format!("{:?}", self.transaction_timeout);
+            problems.add("transaction_timeout", &value, "it must be 1 ms to 2,147,483,647 ms");
+        }
     }
 
     fn check_compression(&self, problems: &mut Problems) {

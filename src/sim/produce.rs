@@ -88,7 +88,7 @@ impl Producer {
             request_timeout: REQUEST_TIMEOUT,
             backoff: Backoff { first: second / 10, max: second },
         };
-        let accumulator = Arc::new(Accumulator::new(BUDGET));
+        let accumulator = Arc::new(Accumulator::new(BUDGET, Arc::default()));
         accumulator.prepare(&TOPIC.into(), PARTITIONS as u32);
         let seed = Random::new(random.next_u64());
         let sender = Sender::new(config, Arc::clone(&accumulator), client.snapshot(), seed);

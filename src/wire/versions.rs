@@ -3,7 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::messages::{ApiVersionsResponse, for_each_api};
+use super::messages::{ApiVersionsRequest, ApiVersionsResponse, for_each_api};
+use super::str::Str;
+
+/// What brokers see of us (KIP-511). They take letters, digits, dots and dashes, and refuse the whole request for
+/// anything else.
+const SOFTWARE_NAME: &str = env!("CARGO_PKG_NAME");
+const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The question for what a broker can do.
+pub(crate) fn api_versions() -> ApiVersionsRequest {
+    ApiVersionsRequest {
+        client_software_name: Str::from(SOFTWARE_NAME),
+        client_software_version: Str::from(SOFTWARE_VERSION),
+        ..ApiVersionsRequest::default()
+    }
+}
 
 /// Versions from `min` to `max`, both included. Never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +195,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::wire::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey};
-    use crate::wire::str::Str;
 
     fn negotiate(entries: &[(i16, i16, i16)]) -> Versions {
         let api_keys = entries

@@ -5,16 +5,10 @@ use crate::{
     error::{Code, Error, ErrorKind},
     wire::{
         calls::{Request, Response},
-        messages::{ApiVersionsRequest, ApiVersionsResponse},
-        str::Str,
-        versions::{ApiKey, VersionRange, Versions},
+        messages::ApiVersionsResponse,
+        versions::{ApiKey, VersionRange, Versions, api_versions},
     },
 };
-
-/// What brokers see of us (KIP-511). They take letters, digits, dots and dashes, and refuse the whole request for
-/// anything else.
-const SOFTWARE_NAME: &str = env!("CARGO_PKG_NAME");
-const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Where the handshake stands.
 #[derive(Clone, Debug)]
@@ -43,11 +37,7 @@ impl Handshake {
     }
 
     fn ask(&self) -> Step {
-        let mut request = ApiVersionsRequest {
-            client_software_name: Str::from(SOFTWARE_NAME),
-            client_software_version: Str::from(SOFTWARE_VERSION),
-            ..ApiVersionsRequest::default()
-        };
+        let mut request = api_versions();
         // Before version 5 there is no place for it. A broker wants both or neither.
         if let Some(Expected { cluster_id, node }) = self.expected.as_ref().filter(|_| self.version >= 5) {
             request.cluster_id = Some(cluster_id.clone());
@@ -104,6 +94,7 @@ mod tests {
     use super::*;
     use crate::types::NodeId;
     use crate::wire::messages::api_versions_response::ApiVersion;
+    use crate::wire::{messages::ApiVersionsRequest, str::Str};
 
     fn peer() -> Peer {
         Peer::from("b:1".to_owned())
@@ -178,7 +169,8 @@ mod tests {
 
     #[test]
     fn the_software_name_is_one_that_brokers_take() {
-        for text in [SOFTWARE_NAME, SOFTWARE_VERSION] {
+        let ApiVersionsRequest { client_software_name, client_software_version, .. } = api_versions();
+        for text in [&*client_software_name, &*client_software_version] {
             let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
             assert!(text.chars().all(inner), "{text}");
             assert!(text.starts_with(|c: char| c.is_ascii_alphanumeric()), "{text}");

@@ -22,7 +22,7 @@ use crate::{
         backoff::Random,
         catalog::snapshot::Snapshot,
         commit::{self, Commits, Offsets, Ticket},
-        coordinator::{self, Coordinator},
+        coordinator::{self, Coordinator, Subject},
         group::{self, Group},
         hand::Spot,
         machine::{Call, Now, Outbox, Outcome, Token, Tokens, deadline_after, earlier},
@@ -109,8 +109,12 @@ impl Membership {
     ) -> Self {
         let mut random = || Random::new(random.next_u64());
         let group_id = settings.group.group.clone();
-        let coordinator =
-            Coordinator::new(group_id, settings.coordinator, Tokens::tagged(tag::COORDINATOR), random());
+        let coordinator = Coordinator::new(
+            Subject::Group(group_id),
+            settings.coordinator,
+            Tokens::tagged(tag::COORDINATOR),
+            random(),
+        );
         let mut group = Group::new(settings.group.clone(), now, Tokens::tagged(tag::GROUP), random());
         group.join(now, "the consumer starts");
         let commits = Commits::new(settings.commits.clone(), Tokens::tagged(tag::COMMITS), random());

@@ -33,11 +33,11 @@ pub(crate) struct Accumulator {
 }
 
 impl Accumulator {
-    pub(crate) fn new(budget: usize) -> Self {
+    pub(crate) fn new(budget: usize, wake: Arc<Wake>) -> Self {
         let gate = Arc::new(Gate::open());
         Self {
             budget: Budget::new(budget),
-            wake: Arc::default(),
+            wake,
             topics: Topics::new(Arc::clone(&gate)),
             gate,
             news: Mutex::default(),

@@ -4,12 +4,10 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    identity::ProducerId,
-    queue::{BatchDone, OpenBatch, Written},
-};
+use super::queue::{BatchDone, OpenBatch, Written};
 use crate::{
     config::Problems,
+    engine::producer_id::ProducerId,
     error::Error,
     wire::{
         batch::{SealedBatch, Stamp},

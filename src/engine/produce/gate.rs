@@ -1,6 +1,11 @@
 //! Which records a producer's queues take: none any more, all, or those of the open transaction.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::{error::Error, sync::lock};
 
 /// What a record belongs to: the producer as such, or one of its transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +24,11 @@ impl Pass {
 /// Looked at by every append, under its queue's lock: whoever changes the gate and then takes that lock has seen the
 /// last record that went through before.
 #[derive(Debug)]
-pub(crate) struct Gate(AtomicU64);
+pub(crate) struct Gate {
+    admitted: AtomicU64,
+    /// Why it was shut, to those that it let through, or to all.
+    reason: Mutex<Option<(Option<Pass>, Error)>>,
+}
 
 /// Nothing goes through, for now. No producer counts as many transactions.
 const SHUT: u64 = u64::MAX - 1;
@@ -37,7 +46,7 @@ pub(crate) enum Barred {
 
 impl Gate {
     pub(crate) fn open() -> Self {
-        Self(AtomicU64::new(Pass::FREE.0))
+        Self { admitted: AtomicU64::new(Pass::FREE.0), reason: Mutex::default() }
     }
 
     /// Lets this through and nothing else, unless the producer is closed.
@@ -50,17 +59,30 @@ impl Gate {
         self.set(SHUT);
     }
 
+    /// Lets nothing through, because the transaction with this pass has failed, or, without one, for good.
+    pub(crate) fn shut_because(&self, pass: Option<Pass>, error: Error) {
+        *lock(&self.reason) = Some((pass, error));
+        self.shut();
+    }
+
+    /// Why a record with this pass does not get through, where there is more to say than that its transaction has ended.
+    pub(crate) fn reason(&self, pass: Pass) -> Option<Error> {
+        let reason = lock(&self.reason);
+        let (failed, error) = reason.as_ref()?;
+        failed.is_none_or(|failed| failed == pass).then(|| error.clone())
+    }
+
     pub(crate) fn close(&self) {
-        self.0.store(CLOSED, Ordering::Release);
+        self.admitted.store(CLOSED, Ordering::Release);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Acquire) == CLOSED
+        self.admitted.load(Ordering::Acquire) == CLOSED
     }
 
     #[inline]
     pub(crate) fn check(&self, pass: Pass) -> Result<(), Barred> {
-        match self.0.load(Ordering::Acquire) {
+        match self.admitted.load(Ordering::Acquire) {
             admitted if admitted == pass.0 => Ok(()),
             CLOSED => Err(Barred::Closed),
             _ => Err(Barred::Ended),
@@ -70,7 +92,7 @@ impl Gate {
     fn set(&self, to: u64) {
         let change = |now| (now != CLOSED).then_some(to);
         // Closed it stays.
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+        let _ = self.admitted.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
     }
 }
 

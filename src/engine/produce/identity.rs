@@ -6,17 +6,11 @@ use crate::{
     engine::{
         backoff::{Backoff, Random},
         machine::{Call, Failure, Now, Outcome, Purpose, Target, Token, Tokens, deadline_after},
+        producer_id::ProducerId,
     },
     error::{Code, Error},
     wire::{calls::Response, messages::init_producer_id_request::InitProducerIdRequest},
 };
-
-/// Producer id and epoch, as stamped on batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ProducerId {
-    pub(crate) id: i64,
-    pub(crate) epoch: i16,
-}
 
 /// Asks for a producer id (InitProducerId) and bumps its epoch.
 ///

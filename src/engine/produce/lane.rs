@@ -18,13 +18,14 @@ use std::{
 
 use super::{
     batch::Batch,
-    identity::{Identity, ProducerId},
+    identity::Identity,
     queue::{Backlog, PartitionQueue},
 };
 use crate::{
     engine::{
         backoff::{Backoff, Random},
         machine::{Now, Token, deadline_after},
+        producer_id::ProducerId,
     },
     types::NodeId,
     wire::uuid::Uuid,

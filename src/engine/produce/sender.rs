@@ -14,6 +14,7 @@ use super::{
     body::Body,
     config::{Linger, SenderConfig},
     identity::Identity,
+    joining::Joining,
     lane::{Lane, Next},
     line::{Line, Ready},
     queue::{BatchDone, LaneId, PartitionQueue},
@@ -31,7 +32,6 @@ use crate::{
         uuid::Uuid,
     },
 };
-use transaction::Joining;
 
 /// The newest Produce version that names topics by name.
 const LAST_VERSION_BY_NAME: i16 = 12;

@@ -57,7 +57,7 @@ impl Bench {
             backoff: Backoff { first: second / 10, max: second },
         };
         change(&mut config);
-        let accumulator = Arc::new(Accumulator::new(1 << 20));
+        let accumulator = Arc::new(Accumulator::new(1 << 20, Arc::default()));
         let snapshot = leaders(&[Some(1), Some(1), Some(2)]);
         let sender = Sender::new(config, Arc::clone(&accumulator), snapshot, Random::new(1));
         let now = Now { instant: Instant::now() + 1_000 * second, unix_ms: 1_000_000 };

@@ -5,23 +5,11 @@ use super::{Event, Sender, judge};
 use crate::{
     engine::{
         machine::{Now, Outbox},
-        produce::{identity::ProducerId, queue::LaneId},
+        produce::{joining::Joining, queue::LaneId},
+        producer_id::ProducerId,
     },
     error::Error,
 };
-
-/// How a partition comes into the open transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Joining {
-    /// Not at all: there are no transactions, and every partition may be written to.
-    Unneeded,
-    /// Not now: none is open.
-    Barred,
-    /// By being written to (transactions version 2, KIP-890).
-    ByWriting,
-    /// By the coordinator's being told first (version 1).
-    ByAsking,
-}
 
 impl Sender {
     /// Writes from now on under this identity, or, without any, nothing.

@@ -1,10 +1,8 @@
 //! The sender's part in transactions.
 
 use super::*;
-use crate::engine::produce::{
-    identity::ProducerId,
-    sender::transaction::Joining::{self, ByAsking, ByWriting},
-};
+use crate::engine::produce::joining::Joining::{self, ByAsking, ByWriting};
+use crate::engine::producer_id::ProducerId;
 
 /// A transactional producer in its first transaction, number 1, with id 77 and epoch 3.
 fn begun(joining: Joining) -> Bench {

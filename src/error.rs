@@ -161,9 +161,9 @@ pub enum ErrorKind {
     RecordTooLarge {
         /// Its size in bytes, encoded.
         size: usize,
-        /// The limit in bytes.
-        limit: usize,
-        /// The setting that holds the limit.
+        /// The limit in bytes; `None` where it is the broker's, which does not tell it.
+        limit: Option<usize>,
+        /// The setting that holds the limit: one of this client's, or of the topic (`max.message.bytes`).
         setting: &'static str,
     },
     /// There is no room for the record now.
@@ -364,13 +364,23 @@ impl Error {
     /// A broker's error code, with what it was about. Authorization failures become
     /// [`ErrorKind::NotAuthorized`].
     pub(crate) fn broker(code: Code, request: &'static str, subject: impl Into<String>) -> Self {
+        Self::broker_saying(code, request, subject, None)
+    }
+
+    /// As [`Self::broker`], with the broker's own words.
+    pub(crate) fn broker_saying(
+        code: Code,
+        request: &'static str,
+        subject: impl Into<String>,
+        message: Option<String>,
+    ) -> Self {
         let subject = subject.into();
         let resource = match code {
             Code::TOPIC_AUTHORIZATION_FAILED => Resource::Topic,
             Code::GROUP_AUTHORIZATION_FAILED => Resource::Group,
             Code::CLUSTER_AUTHORIZATION_FAILED => Resource::Cluster,
             Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => Resource::TransactionalId,
-            _ => return ErrorKind::Broker { code, request, subject, message: None }.into(),
+            _ => return ErrorKind::Broker { code, request, subject, message }.into(),
         };
         // There is one cluster, whatever was to be done with it.
         let name = if resource == Resource::Cluster { String::new() } else { subject };

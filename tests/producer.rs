@@ -71,7 +71,8 @@ async fn bad_records_are_refused_with_their_facts_and_others_go_on() {
 
     let large = vec![b'x'; 2_000];
     let error = producer.send(Record::new("t", &large)).await.unwrap_err();
-    let ErrorKind::RecordTooLarge { size, limit: 1_000, setting: "max_request_size", .. } = error.kind()
+    let ErrorKind::RecordTooLarge { size, limit: Some(1_000), setting: "max_request_size", .. } =
+        error.kind()
     else {
         panic!("{error}")
     };
@@ -268,4 +269,25 @@ async fn records_outlive_the_crash_of_their_leader() {
     let leader = cluster.leader("t", 0).await.unwrap().unwrap();
     cluster.stop_node(leader).await.unwrap();
     assert_eq!(producer.send(Record::new("t", "after")).await.unwrap().offset, Some(Offset(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_a_batch_that_is_too_large_learn_where_its_parts_were_written() {
+    let cluster = Cluster::builder().topic_with("t", 1, &[("max.message.bytes", "1000")]);
+    let cluster = cluster.in_memory().start().await.unwrap();
+    let client = Client::connect_over(cluster.transport(), Config::new(cluster.bootstrap())).await.unwrap();
+    let producer = client.producer().compression(Compression::None).build().unwrap();
+    let value = "x".repeat(300);
+    // The first goes alone, and the others wait together; some of them are awaited before it is known.
+    let mut tasks = Vec::new();
+    for _ in 0..20 {
+        tasks.push(tokio::spawn(producer.enqueue(Record::new("t", &value)).await.unwrap()));
+    }
+    tokio::task::yield_now().await;
+    producer.flush().await.unwrap();
+    for (expected, task) in (0..).zip(tasks) {
+        assert_eq!(task.await.unwrap().unwrap().offset, Some(Offset(expected)));
+    }
+    assert_eq!(producer.buffered_bytes(), 0);
+    assert_eq!(cluster.log_end_offset("t", 0).await.unwrap(), Some(20));
 }

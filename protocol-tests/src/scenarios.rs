@@ -10,4 +10,5 @@ pub(crate) mod admin;
 pub(crate) mod consumer;
 pub(crate) mod groups;
 pub(crate) mod producer;
+pub(crate) mod refusals;
 pub(crate) mod versions;

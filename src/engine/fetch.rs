@@ -346,7 +346,8 @@ impl Fetcher {
         let Some(cursor) = self.cursors.get_mut(&partition) else { return };
         let size = needed.unwrap_or_else(|| cursor.max_bytes.saturating_mul(2));
         if size > limit {
-            let error = ErrorKind::RecordTooLarge { size, limit, setting: "receive_message_max_bytes" };
+            let error =
+                ErrorKind::RecordTooLarge { size, limit: Some(limit), setting: "receive_message_max_bytes" };
             cursor.state = State::Stopped;
             out.events.push(Event::Stuck { partition, claim: cursor.claim, error: error.into() });
         } else if size > cursor.max_bytes {

@@ -13,6 +13,7 @@ pub(crate) mod identity;
 pub(crate) mod joining;
 pub(crate) mod lane;
 mod line;
+pub(crate) mod outcome;
 pub(crate) mod queue;
 pub(crate) mod sender;
 pub(crate) mod spares;

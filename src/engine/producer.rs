@@ -19,7 +19,7 @@ use crate::{
         produce::{
             accumulator::Accumulator,
             config::SenderConfig,
-            queue::BatchDone,
+            outcome::BatchDone,
             sender::{self, Sender},
         },
         txn::{self, OffsetsOf, Ticket, Transactions},

@@ -125,7 +125,11 @@ impl ErrorKind {
                 write!(f, "the partitions of topic {topic:?} are not known yet; they have been asked for")
             }
             Self::RecordTooLarge { size, limit, setting } => {
-                write!(f, "the record takes {size} bytes; the limit is {limit} ({setting})")
+                write!(f, "the record takes {size} bytes")?;
+                match limit {
+                    Some(limit) => write!(f, "; the limit is {limit} ({setting})"),
+                    None => write!(f, " in a batch of its own; the topic takes less ({setting})"),
+                }
             }
             Self::Full { needed, limit, setting } => {
                 write!(

@@ -1,6 +1,6 @@
 //! The producer's accumulator and sender, whatever brokers answer and whenever.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::engine::machine::{Answer, Call, Failure, Now, Outbox, Outcome, Tokens
 use crate::engine::produce::accumulator::Accumulator;
 use crate::engine::produce::config::{Linger, SenderConfig};
 use crate::engine::produce::gate::Pass;
-use crate::engine::produce::queue::BatchDone;
+use crate::engine::produce::outcome::{BatchDone, Fate};
 use crate::engine::produce::sender::{Event, Sender};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Code, Error, ErrorKind};
 use crate::record::Record;
 use crate::types::NodeId;
-use crate::wire::batch::Batches;
+use crate::wire::batch::{Batch, Batches};
 use crate::wire::calls::{Request, Response};
 use crate::wire::compress::{Codec, Compression};
 use crate::wire::messages::produce_response::{
-    LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse,
 };
 use crate::wire::messages::{InitProducerIdResponse, MetadataResponse, ProduceResponse};
 use crate::wire::uuid::Uuid;
@@ -62,7 +62,9 @@ struct Bench {
     calls: Vec<Call>,
     batches: Vec<Arc<BatchDone>>,
     /// What was sent under each partition, producer id, epoch and sequence.
-    stamped: HashMap<(i32, i64, i16, i32), Bytes>,
+    stamped: HashMap<Stamped, Bytes>,
+    /// Those of which an attempt has no answer, so that it may come to a broker at any time.
+    lost: HashSet<Stamped>,
     next_producer: i64,
     appended: u32,
     abandoned: bool,
@@ -100,6 +102,7 @@ impl Bench {
             calls: Vec::new(),
             batches: Vec::new(),
             stamped: HashMap::new(),
+            lost: HashSet::new(),
             next_producer: 0,
             appended: 0,
             abandoned: false,
@@ -187,6 +190,17 @@ impl Bench {
     }
 
     fn answer(&mut self, call: &Call, outcome: Outcome) {
+        for (stamped, _) in stamps(call) {
+            match &outcome {
+                Err(failure) if !failure.maybe_sent => {}
+                // Refused for its size, it may come in parts, of which the first has its sequence.
+                Ok(answer) if is_too_large(answer, stamped.0) && !self.lost.contains(&stamped) => {
+                    self.stamped.remove(&stamped);
+                }
+                Ok(answer) if matches!(answer.response, Response::Produce(_)) => {}
+                _ => drop(self.lost.insert(stamped)),
+            }
+        }
         let mut out = Outbox::default();
         self.sender.answer(self.now, call.token, outcome, &mut out);
         self.take(out);
@@ -233,30 +247,31 @@ impl Bench {
             self.calls.push(call);
         }
         for event in out.events {
+            if let Event::Divided(divided) = event {
+                let parts = divided.stretches.iter().map(|stretch| Arc::clone(&stretch.done));
+                self.batches.extend(parts);
+                self.accumulator.budget.give(divided.charged);
+                divided.done.fate.set(Fate::Divided(divided.stretches));
+                continue;
+            }
             let Event::Completed(completion) = event else { continue };
             assert!(self.knows(&completion.done), "a batch from nowhere has ended");
             self.accumulator.budget.give(completion.charged);
             if let Some(spare) = completion.spare {
                 self.accumulator.recycle(spare);
             }
-            completion.done.outcome.set(completion.outcome);
+            completion.done.fate.set(Fate::Ended(completion.outcome));
         }
     }
 
     /// A sequence stands for the same batch however often it is sent.
     fn note(&mut self, call: &Call) {
-        let Request::Produce(request) = &call.request else { return };
-        for partition in request.topic_data.iter().flat_map(|topic| &topic.partition_data) {
-            let records = partition.records.clone().unwrap_or_default();
-            let batch = Batches::new(records.clone()).next().expect("a batch").expect("a legal batch");
+        for (stamped, batch) in stamps(call) {
             batch.verify_crc().expect("the right checksum");
-            let header = batch.header();
-            assert_eq!(header.producer_id >= 0, self.idempotent, "a stamp where none belongs, or none");
+            assert_eq!(stamped.1 >= 0, self.idempotent, "a stamp where none belongs, or none");
             if self.idempotent {
-                let stamp =
-                    (partition.index, header.producer_id, header.producer_epoch, header.base_sequence);
-                let sent = self.stamped.entry(stamp).or_insert_with(|| records.clone());
-                assert_eq!(*sent, records, "two batches under {stamp:?}");
+                let sent = self.stamped.entry(stamped).or_insert_with(|| batch.bytes().clone());
+                assert_eq!(sent, batch.bytes(), "two batches under {stamped:?}");
             }
         }
     }
@@ -269,10 +284,37 @@ impl Bench {
             self.tick();
         }
         assert!(self.sender.is_idle(), "something is outstanding for ever");
-        let ended = self.batches.iter().all(|done| done.outcome.get().is_some());
+        let ended = self.batches.iter().all(|done| done.of(0).is_some());
         assert!(ended, "a batch never ends");
         assert_eq!(self.accumulator.budget.used(), 0, "the budget is not given back");
     }
+}
+
+/// Partition, producer id, epoch and sequence of a batch.
+type Stamped = (i32, i64, i16, i32);
+
+/// The batches in a call.
+fn stamps(call: &Call) -> Vec<(Stamped, Batch)> {
+    let Request::Produce(request) = &call.request else { return Vec::new() };
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let stamps = partitions.map(|partition| {
+        let records = partition.records.clone().unwrap_or_default();
+        let batch = Batches::new(records).next().expect("a batch").expect("a legal batch");
+        let header = batch.header();
+        let stamped = (partition.index, header.producer_id, header.producer_epoch, header.base_sequence);
+        (stamped, batch)
+    });
+    stamps.collect()
+}
+
+/// Whether an answer says of a partition that its batch is too large.
+fn is_too_large(answer: &Answer, index: i32) -> bool {
+    let Response::Produce(response) = &answer.response else { return false };
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let codes = [Code::MESSAGE_TOO_LARGE, Code::RECORD_LIST_TOO_LARGE];
+    partitions
+        .find(|partition| partition.index == index)
+        .is_some_and(|partition| codes.contains(&Code::new(partition.error_code)))
 }
 
 /// An answer for one partition; none at all, or one for another.
@@ -293,8 +335,20 @@ fn judged(index: i32, input: &mut Input<'_>) -> Option<PartitionProduceResponse>
         base_offset: i64::from(input.byte()) - 1,
         log_append_time_ms: -1,
         current_leader,
+        record_errors: record_errors(input),
         ..Default::default()
     })
+}
+
+/// Now and then some records are to blame, and not all of them are there.
+fn record_errors(input: &mut Input<'_>) -> Vec<BatchIndexAndErrorMessage> {
+    let count = input.byte().saturating_sub(252);
+    let record = |_| BatchIndexAndErrorMessage {
+        batch_index: i32::from(input.byte() % 4) - 1,
+        batch_index_error_message: None,
+        ..Default::default()
+    };
+    (0..count).map(record).collect()
 }
 
 /// Half of all answers are good, and the others have any code.

@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::{
-    engine::produce::queue::{Appended, BatchDone, Written},
+    engine::produce::{
+        outcome::{BatchDone, Fate, Written, follow},
+        queue::Appended,
+    },
     error::{Error, Result},
     record::Record,
     sync::done::Waiting,
@@ -55,16 +58,15 @@ impl Delivery {
     /// The outcome, if it is there already.
     #[must_use]
     pub fn try_outcome(&self) -> Option<Result<Delivered>> {
-        self.done.outcome.get().map(|outcome| self.read(outcome))
+        self.done.of(self.index).map(|outcome| outcome.map(|written| self.read(written)))
     }
 
-    fn read(&self, outcome: &Result<Written>) -> Result<Delivered> {
-        let written = outcome.as_ref().map_err(Error::clone)?;
-        Ok(Delivered {
+    fn read(&self, written: Written) -> Delivered {
+        Delivered {
             partition: self.done.partition.partition,
-            offset: written.base_offset.map(|base| Offset(base.saturating_add(i64::from(self.index)))),
+            offset: written.base_offset.map(Offset),
             timestamp: written.log_append_time.unwrap_or(self.timestamp),
-        })
+        }
     }
 }
 
@@ -72,10 +74,24 @@ impl Future for Delivery {
     type Output = Result<Delivered>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        let polled = self.done.outcome.poll(cx, &mut waiting).map(|outcome| self.read(outcome));
-        self.waiting = waiting;
-        polled
+        loop {
+            let mut waiting = std::mem::take(&mut self.waiting);
+            let moved = match self.done.fate.poll(cx, &mut waiting) {
+                Poll::Ready(Fate::Divided(stretches)) => {
+                    follow(stretches, self.index).map(|(done, index)| (Arc::clone(done), index))
+                }
+                Poll::Ready(Fate::Ended(_)) => None,
+                Poll::Pending => {
+                    self.waiting = waiting;
+                    return Poll::Pending;
+                }
+            };
+            // The batch may have been taken apart: the record's outcome is then that of another.
+            match moved {
+                Some((done, index)) => (self.done, self.index) = (done, index),
+                None => return self.try_outcome().map_or(Poll::Pending, Poll::Ready),
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
@@ -12,7 +13,12 @@ use crate::{
         backoff::Random,
         catalog::snapshot::Snapshot,
         machine::Outbox,
-        produce::{accumulator::Accumulator, batch::Completion, queue::BatchDone, sender},
+        produce::{
+            accumulator::Accumulator,
+            batch::{Completion, divide::Divided},
+            outcome::{BatchDone, Fate},
+            sender,
+        },
         producer::{Core, Event},
     },
     error::{Error, ErrorKind, Result},
@@ -169,6 +175,7 @@ impl Driver {
             };
             match event {
                 sender::Event::Completed(completion) => self.complete(completion),
+                sender::Event::Divided(divided) => self.divide(divided),
                 sender::Event::Retried(batch) => self.client.counters().retried(&batch.partition),
                 sender::Event::RefreshMetadata => self.client.refresh(),
                 sender::Event::LeaderChanged(hint) => self.client.leader_changed(hint),
@@ -184,7 +191,7 @@ impl Driver {
 
     fn complete(&self, Completion { done, outcome, charged, facts, spare }: Completion) {
         // A batch whose time is over while it is in flight ends twice; what its records were told counts.
-        if done.outcome.get().is_none() {
+        if done.fate.get().is_none() {
             let (counters, records) = (self.client.counters(), u64::from(facts.records));
             let since_opened = |at: Instant| at.saturating_duration_since(facts.opened_at);
             if let Some(sent_at) = facts.sent_at {
@@ -199,8 +206,17 @@ impl Driver {
             if let Err(error) = &outcome {
                 tracing::warn!(partition = %done.partition, records, %error, "records were not delivered");
             }
-            done.outcome.set(outcome);
+            done.fate.set(Fate::Ended(outcome));
         }
+        self.give_back(charged, spare);
+    }
+
+    fn divide(&self, Divided { done, stretches, charged, spare }: Divided) {
+        done.fate.set(Fate::Divided(stretches));
+        self.give_back(charged, spare);
+    }
+
+    fn give_back(&self, charged: usize, spare: Option<BytesMut>) {
         if let Some(spare) = spare {
             self.accumulator.recycle(spare);
         }

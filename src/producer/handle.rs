@@ -25,6 +25,7 @@ use crate::{
         produce::{
             accumulator::Accumulator,
             gate::Pass,
+            outcome::Fate,
             queue::{PartitionQueue, Refused},
             topics::TopicQueues,
         },
@@ -183,8 +184,11 @@ impl Producer {
         self.check_open()?;
         let (reply, outstanding) = oneshot::channel();
         self.shared.commands.send(Command::Flush { reply }).await.map_err(|_| closed())?;
-        for batch in outstanding.await.map_err(|_| closed())? {
-            wait_for(&batch.outcome).await;
+        let mut outstanding = outstanding.await.map_err(|_| closed())?;
+        while let Some(batch) = outstanding.pop() {
+            if let Fate::Divided(stretches) = wait_for(&batch.fate).await {
+                outstanding.extend(stretches.iter().map(|stretch| Arc::clone(&stretch.done)));
+            }
         }
         Ok(())
     }
@@ -268,7 +272,12 @@ impl Producer {
         let bytes = size_bound(record.key, record.value, record.headers);
         let limit = self.shared.settings.max_request_size;
         if bytes > limit {
-            return Err(ErrorKind::RecordTooLarge { size: bytes, limit, setting: "max_request_size" }.into());
+            return Err(ErrorKind::RecordTooLarge {
+                size: bytes,
+                limit: Some(limit),
+                setting: "max_request_size",
+            }
+            .into());
         }
         let partition = self.choose(topic, record, bytes);
         let queue = usize::try_from(partition.0).ok().and_then(|index| topic.partitions.get(index));
@@ -306,7 +315,12 @@ impl Producer {
                     Refused::Ended => self.why_ended(pass),
                     Refused::TooLarge => {
                         let limit = self.shared.settings.max_request_size;
-                        ErrorKind::RecordTooLarge { size: bytes, limit, setting: "max_request_size" }.into()
+                        ErrorKind::RecordTooLarge {
+                            size: bytes,
+                            limit: Some(limit),
+                            setting: "max_request_size",
+                        }
+                        .into()
                     }
                 })
             }

@@ -46,7 +46,12 @@ pub(super) const OF_PRODUCERS: &[&str] = &[
     "Produce: NOT_LEADER_OR_FOLLOWER",
     "Produce: OUT_OF_ORDER_SEQUENCE_NUMBER",
     "Produce: NOT_ENOUGH_REPLICAS",
+    "Produce: INVALID_RECORD",
+    "Produce: MESSAGE_TOO_LARGE",
     "produce: a batch is sent again",
+    "produce: a batch is taken apart",
+    "produce: a record is refused",
+    "produce: a record is too large",
     "produce: an epoch was bumped",
     "produce: failed, maybe written",
     "produce: failed, not written",
@@ -113,6 +118,8 @@ pub(super) const RARE: &[&str] = &[
     "OffsetCommit: ILLEGAL_GENERATION",
     "OffsetCommit: NOT_COORDINATOR",
     "OffsetCommit: UNKNOWN_MEMBER_ID",
+    "fault: an answer was turned into a refusal after it was applied",
+    "produce: a record is too large",
     "user: Timeout",
 ];
 
@@ -288,7 +295,7 @@ fn refusals(api: Api) -> &'static [Code] {
     match api {
         Api::Fetch => &[Code::NOT_LEADER_OR_FOLLOWER, Code::UNKNOWN_LEADER_EPOCH, Code::KAFKA_STORAGE_ERROR],
         Api::ListOffsets => &[Code::NOT_LEADER_OR_FOLLOWER, Code::UNKNOWN_LEADER_EPOCH],
-        Api::Produce => &[Code::NOT_LEADER_OR_FOLLOWER, Code::NOT_ENOUGH_REPLICAS],
+        Api::Produce => &[Code::NOT_LEADER_OR_FOLLOWER, Code::NOT_ENOUGH_REPLICAS, Code::MESSAGE_TOO_LARGE],
         Api::InitProducerId | Api::FindCoordinator => &[Code::COORDINATOR_NOT_AVAILABLE],
         Api::Heartbeat => &[
             Code::COORDINATOR_NOT_AVAILABLE,

@@ -21,11 +21,11 @@ use crate::{
             accumulator::Accumulator,
             config::{Linger, SenderConfig},
             gate::Pass,
-            queue::{BatchDone, Written},
+            outcome::{BatchDone, Fate, Written},
             sender::{Event, Sender},
         },
     },
-    error::{Code, Error},
+    error::{Code, Error, ErrorKind},
     record::Record,
     types::TopicName,
     wire::compress::{Codec, Compression},
@@ -108,7 +108,11 @@ impl Producer {
             if self.left == 0 || !self.accumulator.budget.try_take(100) {
                 break;
             }
-            let record = Record::new(TOPIC, &value);
+            let record = match self.random.below(16) {
+                // A compacted topic does not take it.
+                0 => Record::new(TOPIC, &value),
+                _ => Record::new(TOPIC, &value).key("key"),
+            };
             let appended = queue.append(Pass::FREE, now.instant, now.unix_ms, &record, 100, 400).unwrap();
             if appended.news {
                 self.accumulator.announce(queue);
@@ -147,9 +151,14 @@ impl Producer {
                         self.accumulator.recycle(spare);
                     }
                     let path = path(&completion.outcome);
-                    if completion.done.outcome.set(completion.outcome) {
+                    if completion.done.fate.set(Fate::Ended(completion.outcome)) {
                         met.push(path.to_owned());
                     }
+                }
+                Event::Divided(divided) => {
+                    self.accumulator.budget.give(divided.charged);
+                    divided.done.fate.set(Fate::Divided(divided.stretches));
+                    met.push("produce: a batch is taken apart".to_owned());
                 }
                 Event::RefreshMetadata => client.refresh(now),
                 Event::LeaderChanged(hint) => client.leader_changed(now, hint),
@@ -163,7 +172,7 @@ impl Producer {
     /// Every delivery ends in time, whatever goes wrong.
     fn check_deadlines(&mut self, now: Now) {
         while let Some(taken) = self.taken.get(self.first_open) {
-            if taken.done.outcome.get().is_none() {
+            if taken.done.of(taken.index).is_none() {
                 assert!(now.instant <= taken.until, "{} has no outcome in time", taken.value);
                 return;
             }
@@ -202,10 +211,9 @@ impl Producer {
 impl Taken {
     fn judge(&self, place: Option<i64>) {
         let value = &self.value;
-        match self.done.outcome.get().expect("an outcome") {
-            Ok(Written { base_offset: Some(base), .. }) => {
-                let expected = base + i64::from(self.index);
-                assert_eq!(place, Some(expected), "{value} is not where it was acked");
+        match self.done.of(self.index).expect("an outcome") {
+            Ok(Written { base_offset: Some(offset), .. }) => {
+                assert_eq!(place, Some(offset), "{value} is not where it was acked");
             }
             Ok(Written { base_offset: None, .. }) => {
                 assert!(place.is_some(), "{value} was acked and is not there");
@@ -223,6 +231,10 @@ fn path(outcome: &Result<Written, Error>) -> &'static str {
         Err(error) if error.maybe_written() => "produce: failed, maybe written",
         Err(error) if error.code() == Some(Code::OUT_OF_ORDER_SEQUENCE_NUMBER) => {
             "produce: failed, out of order"
+        }
+        Err(error) if error.code() == Some(Code::INVALID_RECORD) => "produce: a record is refused",
+        Err(error) if matches!(error.kind(), ErrorKind::RecordTooLarge { .. }) => {
+            "produce: a record is too large"
         }
         Err(_) => "produce: failed, not written",
     }

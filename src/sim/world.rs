@@ -62,7 +62,7 @@ impl World {
         for node in 1..=NODES {
             broker.add_node(NodeId(node), "sim", 9_000 + node as u16, None);
         }
-        broker.create_topic(now, TOPIC, PARTITIONS, &[]).expect("a topic");
+        broker.create_topic(now, TOPIC, PARTITIONS, topic_settings(seed)).expect("a topic");
         Self {
             now,
             random: Random::new(seed.wrapping_mul(0x9E37_79B9).wrapping_add(1)),
@@ -265,5 +265,14 @@ impl World {
     pub(super) fn tick_client(&mut self, client: &mut SimClient) {
         let up = &self.up;
         client.tick(self.now, &mut self.network, &|node| up.get(&node) == Some(&true));
+    }
+}
+
+/// In some worlds the topic does not take all that producers have for it.
+fn topic_settings(seed: u64) -> &'static [(&'static str, &'static str)] {
+    match seed % 4 {
+        1 => &[("cleanup.policy", "compact")],
+        2 => &[("max.message.bytes", "250")],
+        _ => &[],
     }
 }

@@ -224,60 +224,6 @@ pub(crate) async fn s05_five_batches_sent_again_keep_their_offsets(stage: Stage)
     assert_nothing_more(&stage, &topic, &[(0, 100)]).await;
 }
 
-/// 6: a batch that the topic does not take for its size is split, or its records fail with the reason; what is
-/// acknowledged is what is there.
-pub(crate) async fn s06_a_batch_too_large_for_its_topic_is_split_or_refused(stage: Stage) {
-    let client = stage.client().await;
-    let topic = stage.topic_with(&client, 1, &[("max.message.bytes", "10000")]).await;
-    let builder = client.producer().compression(Compression::None).linger(Duration::from_millis(100));
-    let producer = builder.build().unwrap();
-    let values: Vec<String> = (0..60).map(|number| format!("{number:01000}")).collect();
-    let mut deliveries = Vec::new();
-    for value in &values {
-        deliveries.push(producer.enqueue(Record::new(&topic, value)).await.unwrap());
-    }
-    let mut written = Vec::new();
-    for (value, delivery) in values.iter().zip(deliveries) {
-        match delivery.await {
-            Ok(_) => written.push(value.clone()),
-            Err(error) => {
-                assert_eq!(error.code(), Some(Code::MESSAGE_TOO_LARGE), "{error}");
-                assert!(!error.maybe_written());
-            }
-        }
-    }
-    producer.send(Record::new(&topic, "small")).await.unwrap();
-    written.push("small".to_owned());
-    let reader = client.reader().topics([topic.as_str()]).build().unwrap();
-    let read: Vec<String> = take(&reader, written.len()).await.iter().map(text).collect();
-    assert_eq!(read, written);
-    let count = i64::try_from(written.len()).unwrap();
-    assert_nothing_more(&stage, &topic, &[(0, count)]).await;
-}
-
-/// 7: a record that is too large fails, here or at the broker, and no other does.
-pub(crate) async fn s07_a_record_too_large_fails_alone(stage: Stage) {
-    let client = stage.client().await;
-    let topic = stage.topic_with(&client, 1, &[("max.message.bytes", "10000")]).await;
-    let builder = client.producer().compression(Compression::None).batch_size(2_000);
-    let producer = builder.max_request_size(100_000).build().unwrap();
-    let (for_the_broker, for_the_client) = ("b".repeat(20_000), "c".repeat(200_000));
-    let error = producer.send(Record::new(&topic, &for_the_client)).await.unwrap_err();
-    let ErrorKind::RecordTooLarge { limit: 100_000, setting: "max_request_size", .. } = error.kind() else {
-        panic!("{error}")
-    };
-    let mut deliveries = Vec::new();
-    for value in ["first", &for_the_broker, "second"] {
-        deliveries.push(producer.enqueue(Record::new(&topic, value)).await.unwrap());
-    }
-    let mut outcomes = Vec::new();
-    for delivery in deliveries {
-        outcomes.push(delivery.await.map_err(|error| error.code()).map(|delivered| delivered.offset));
-    }
-    let expected = [Ok(Some(Offset(0))), Err(Some(Code::MESSAGE_TOO_LARGE)), Ok(Some(Offset(1)))];
-    assert_eq!(outcomes, expected);
-}
-
 /// 8: keys go where Java's client sends them: ten thousand keys, against a table that Java made.
 pub(crate) async fn s08_keys_go_where_java_sends_them(stage: Stage) {
     /// One line for each key: Java's hash of it, made positive, modulo [`MODULUS`].
@@ -566,7 +512,7 @@ pub(crate) async fn s15_headers_nulls_and_timestamps_round_trip(stage: Stage) {
 }
 
 /// The partitions hold so many records and no more: a record that is written now gets the offset behind them.
-async fn assert_nothing_more(stage: &Stage, topic: &str, ends: &[(i32, i64)]) {
+pub(super) async fn assert_nothing_more(stage: &Stage, topic: &str, ends: &[(i32, i64)]) {
     let client = stage.client().await;
     let producer = client.producer().build().unwrap();
     for &(partition, end) in ends {

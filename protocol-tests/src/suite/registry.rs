@@ -1,7 +1,7 @@
 //! The one list of scenarios.
 
 use super::{Awaits, Needs, Scenario, State};
-use crate::scenarios::{admin, consumer, groups, producer, versions};
+use crate::scenarios::{admin, consumer, groups, producer, refusals, versions};
 
 /// A scenario that is there: its number, the function, what it needs.
 macro_rules! ready {
@@ -39,8 +39,9 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(3), producer::s03_a_frozen_broker_costs_only_what_was_overdue, ANY.pauses()),
     ready!(Some(4), producer::s04_an_out_of_order_sequence_is_recovered_from, ANY.faults()),
     ready!(Some(5), producer::s05_five_batches_sent_again_keep_their_offsets, ANY),
-    ready!(Some(6), producer::s06_a_batch_too_large_for_its_topic_is_split_or_refused, ANY),
-    ready!(Some(7), producer::s07_a_record_too_large_fails_alone, ANY),
+    ready!(Some(6), refusals::s06_a_batch_too_large_for_its_topic_is_split, ANY),
+    ready!(Some(7), refusals::s07_a_record_too_large_fails_alone, ANY),
+    ready!(Some(7), refusals::s07_only_the_records_that_are_named_fail, ANY),
     ready!(Some(8), producer::s08_keys_go_where_java_sends_them, ANY),
     ready!(Some(9), producer::s09_every_codec_round_trips, ANY),
     ready!(Some(10), producer::s10_acknowledgements_say_what_they_know, ANY),

@@ -370,7 +370,9 @@ fn a_batch_that_does_not_fit_is_asked_for_with_more_room() {
     huge[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
     let events = bench.answer(call.token, vec![data(0, huge.freeze())]);
     let [Event::Stuck { error, .. }] = events.as_slice() else { panic!("{events:?}") };
-    let ErrorKind::RecordTooLarge { limit, setting, .. } = error.kind() else { panic!("{error}") };
+    let ErrorKind::RecordTooLarge { limit: Some(limit), setting, .. } = error.kind() else {
+        panic!("{error}")
+    };
     assert_eq!((*limit, *setting), (100 << 20, "receive_message_max_bytes"));
 }
 

@@ -1,10 +1,15 @@
 //! A batch that the sender owns: closed, sealed, and stamped when it is sent for the first time.
 
+pub(crate) mod divide;
+
 use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::queue::{BatchDone, OpenBatch, Written};
+use super::{
+    outcome::{BatchDone, NOWHERE, Written},
+    queue::OpenBatch,
+};
 use crate::{
     config::Problems,
     engine::producer_id::ProducerId,
@@ -22,7 +27,7 @@ pub(crate) struct Batch {
     pub(crate) done: Arc<BatchDone>,
     pub(crate) charged: usize,
     pub(crate) created: Instant,
-    /// Its place among all batches of its partition: kept over every retry, so that order is.
+    /// The place of its first record among all that its partition was given: kept over every retry, so that order is.
     pub(crate) order: u64,
     /// The identity and sequence that it was sent under. Kept while it may have been written, so that a broker
     /// recognises it; taken off only when it was certainly not written.
@@ -67,10 +72,9 @@ impl Batch {
     }
 
     /// The batch's end.
-    pub(crate) fn complete(mut self, outcome: Result<Written, Error>) -> Completion {
-        let facts = self.facts();
-        let spare = self.sealed.take_spare().or_else(|| self.sealed.into_buffer());
-        Completion { done: self.done, outcome, charged: self.charged, facts, spare }
+    pub(crate) fn complete(self, outcome: Result<Written, Error>) -> Completion {
+        let (done, facts, charged) = (Arc::clone(&self.done), self.facts(), self.charged);
+        Completion { done, outcome, charged, facts, spare: self.into_spare() }
     }
 
     /// Its end as far as its records are concerned: its bytes stay charged until it has left the connection.
@@ -78,7 +82,12 @@ impl Batch {
         Completion { done: Arc::clone(&self.done), outcome, charged: 0, facts: self.facts(), spare: None }
     }
 
-    fn facts(&self) -> Facts {
+    /// Its memory, where nobody else holds it.
+    pub(crate) fn into_spare(mut self) -> Option<BytesMut> {
+        self.sealed.take_spare().or_else(|| self.sealed.into_buffer())
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
         Facts {
             records: self.sealed.count(),
             bytes: self.sealed.bytes().len(),
@@ -90,6 +99,11 @@ impl Batch {
     /// The number of records, which is how far the sequence moves.
     pub(crate) fn count(&self) -> i32 {
         self.sealed.count().cast_signed()
+    }
+
+    /// Its size before compression.
+    pub(crate) fn uncompressed_len(&self) -> usize {
+        self.sealed.uncompressed_len()
     }
 
     pub(crate) fn stamp(&mut self, producer: ProducerId, sequence: i32, transactional: bool) {
@@ -144,6 +158,3 @@ impl Facts {
         Self { records: open.builder.count(), bytes: 0, opened_at: open.opened_at, sent_at: None }
     }
 }
-
-/// A broker took the batch and did not say where.
-pub(crate) const NOWHERE: Written = Written { base_offset: None, log_append_time: None };

@@ -130,9 +130,11 @@ impl Lane {
         self.retry.pop_front()
     }
 
-    pub(crate) fn take_order(&mut self) -> u64 {
-        self.next_order += 1;
-        self.next_order
+    /// The place of the next `count` records.
+    pub(crate) fn take_order(&mut self, count: u32) -> u64 {
+        let order = self.next_order;
+        self.next_order += u64::from(count);
+        order
     }
 
     /// Stamps a batch that has none. `false`, and no stamp, while there is no identity.

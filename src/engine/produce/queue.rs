@@ -11,12 +11,12 @@ use std::{
 
 use super::{
     gate::{Barred, Gate, Pass},
+    outcome::BatchDone,
     spares::Spares,
 };
 use crate::{
-    error::Error,
     record::Record,
-    sync::{done::Done, lock},
+    sync::lock,
     types::{Partition, TopicName, TopicPartition},
     wire::batch::BatchBuilder,
 };
@@ -24,23 +24,6 @@ use crate::{
 /// Names a partition within one producer: its place among all partitions that the producer has written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct LaneId(pub(crate) usize);
-
-/// Where a batch was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Written {
-    /// The offset of the batch's first record; `None` where the broker did not say (acks = 0, or a duplicate that
-    /// it no longer remembers the place of).
-    pub(crate) base_offset: Option<i64>,
-    /// The broker's timestamp of every record, on topics that use the append time.
-    pub(crate) log_append_time: Option<i64>,
-}
-
-/// The shared outcome of all records of a batch.
-#[derive(Debug)]
-pub(crate) struct BatchDone {
-    pub(crate) partition: TopicPartition,
-    pub(crate) outcome: Done<Result<Written, Error>>,
-}
 
 /// A batch that grows.
 #[derive(Debug)]
@@ -103,6 +86,8 @@ struct Tail {
     full: VecDeque<OpenBatch>,
     /// The size of the batch before: the next one most likely needs as much.
     last_len: usize,
+    /// The most that a batch takes, once the broker has refused a larger one.
+    limit: Option<usize>,
 }
 
 impl PartitionQueue {
@@ -117,7 +102,7 @@ impl PartitionQueue {
     }
 
     /// Copies a record into the open batch, which is closed and replaced when the record would grow it past
-    /// `batch_size`. `charge` is what the record took from the budget, an upper bound of its encoded size.
+    /// `batch_size`, or past what the broker takes. `charge` is what the record took from the budget, an upper bound of its encoded size.
     pub(crate) fn append(
         &self,
         pass: Pass,
@@ -129,6 +114,7 @@ impl PartitionQueue {
     ) -> Result<Appended, Refused> {
         let mut tail = lock(&self.tail);
         self.gate.check(pass)?;
+        let batch_size = tail.limit.map_or(batch_size, |limit| limit.min(batch_size));
         let mut news = false;
         if tail.open.as_ref().is_some_and(|open| open.builder.len() + charge > batch_size) {
             tail.fill();
@@ -161,14 +147,13 @@ impl PartitionQueue {
     }
 
     fn open_batch(&self, now: Instant, expected: usize, batch_size: usize) -> OpenBatch {
-        let done = BatchDone { partition: self.topic_partition(), outcome: Done::default() };
         // A batch that stays small is better off with little memory of its own.
         let spare = if expected * 2 > batch_size { self.spares.take() } else { None };
         let builder = match spare {
             Some(spare) => BatchBuilder::reuse(spare, batch_size),
             None => BatchBuilder::new(expected, batch_size),
         };
-        OpenBatch { builder, done: Arc::new(done), opened_at: now, charged: 0 }
+        OpenBatch { builder, done: BatchDone::new(self.topic_partition()), opened_at: now, charged: 0 }
     }
 
     /// Marks the queue as listed; `false` where it already was.
@@ -194,6 +179,15 @@ impl PartitionQueue {
             tail.fill();
         }
         tail.full.pop_front()
+    }
+
+    /// From now on batches of more than one record take no more than `bytes`, before compression, and no more than they
+    /// were limited to before; tells what that is.
+    pub(crate) fn limit(&self, bytes: usize) -> usize {
+        let mut tail = lock(&self.tail);
+        let limit = tail.limit.map_or(bytes, |limit| limit.min(bytes));
+        tail.limit = Some(limit);
+        limit
     }
 
     /// Closes the open batch, so that it waits for nothing more, and names the batches that wait.

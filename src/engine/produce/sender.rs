@@ -10,14 +10,15 @@ use std::{
 
 use super::{
     accumulator::Accumulator,
-    batch::{Batch, Completion},
+    batch::{Batch, Completion, divide::Divided},
     body::Body,
     config::{Linger, SenderConfig},
     identity::Identity,
     joining::Joining,
     lane::{Lane, Next},
     line::{Line, Ready},
-    queue::{BatchDone, LaneId, PartitionQueue},
+    outcome::BatchDone,
+    queue::{LaneId, PartitionQueue},
 };
 use crate::{
     engine::{
@@ -43,6 +44,8 @@ const LAST_VERSION_THAT_JOINS_NOTHING: i16 = 11;
 pub(crate) enum Event {
     /// A batch has come to its end.
     Completed(Completion),
+    /// A batch was taken apart.
+    Divided(Divided),
     /// A batch will be sent again.
     Retried(Arc<BatchDone>),
     /// The view of the cluster is stale.
@@ -419,7 +422,8 @@ fn draw(
         Next::Again { .. } => lane.take_again()?,
         Next::Fresh(_) => {
             let open = lane.queue.take()?;
-            match Batch::seal(open, config.compression, lane.take_order()) {
+            let order = lane.take_order(open.builder.count());
+            match Batch::seal(open, config.compression, order) {
                 Ok(batch) => batch,
                 Err(failed) => {
                     out.events.push(Event::Completed(*failed));
@@ -448,6 +452,7 @@ fn subject(lane: &Lane) -> String {
     format!("{}-{}", lane.queue.topic, lane.queue.partition)
 }
 
+mod divide;
 mod judge;
 pub(crate) mod transaction;
 

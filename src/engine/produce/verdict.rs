@@ -1,11 +1,13 @@
 //! What an answer to a Produce request means for one batch.
 
-use super::queue::Written;
+use std::collections::BTreeMap;
+
+use super::outcome::{NOWHERE, Written};
 use crate::{
     engine::partition::subject,
     error::{Code, Disposition, Error},
     types::TopicPartition,
-    wire::messages::produce_response::PartitionProduceResponse,
+    wire::{messages::produce_response::PartitionProduceResponse, str::Str},
 };
 
 /// What to do with a batch after an attempt.
@@ -27,29 +29,56 @@ pub(crate) enum Verdict {
     /// The broker knows a newer epoch of this producer id. It was not written.
     StaleIdentity(Error),
     /// It will never be taken. Some codes leave open whether it was written.
-    Rejected { error: Error, maybe_written: bool },
+    Rejected { error: Error, maybe_written: bool, blame: Blame },
+}
+
+/// What a broker will never take.
+#[derive(Clone, Debug)]
+pub(crate) enum Blame {
+    /// The batch as it is.
+    Batch,
+    /// So many bytes at once.
+    Size {
+        /// The topic's setting that holds the limit.
+        setting: &'static str,
+    },
+    /// These of its records, by index (KIP-467).
+    Records(BTreeMap<u32, Error>),
 }
 
 /// Reads the answer for one partition.
 pub(crate) fn read(response: &PartitionProduceResponse, partition: &TopicPartition) -> Verdict {
     let code = Code::new(response.error_code);
-    let error = || Error::broker(code, "Produce", subject(code, partition));
+    let saying = |message: Option<&Str>| {
+        let message = message.filter(|message| !message.is_empty()).map(Str::to_string);
+        Error::broker_saying(code, "Produce", subject(code, partition), message)
+    };
+    let error = || saying(response.error_message.as_ref());
     match code {
         Code::NONE => Verdict::Written(Written {
             base_offset: Some(response.base_offset).filter(|offset| *offset >= 0),
             log_append_time: Some(response.log_append_time_ms).filter(|time| *time >= 0),
         }),
         // The broker has it but no longer knows where.
-        Code::DUPLICATE_SEQUENCE_NUMBER => {
-            Verdict::Written(Written { base_offset: None, log_append_time: None })
-        }
+        Code::DUPLICATE_SEQUENCE_NUMBER => Verdict::Written(NOWHERE),
         Code::OUT_OF_ORDER_SEQUENCE_NUMBER | Code::UNKNOWN_PRODUCER_ID => Verdict::Gap(error()),
         Code::INVALID_PRODUCER_EPOCH | Code::INVALID_PRODUCER_ID_MAPPING | Code::PRODUCER_FENCED => {
             Verdict::StaleIdentity(error())
         }
         _ => match code.disposition() {
             Disposition::Done | Disposition::Fail => {
-                Verdict::Rejected { error: error(), maybe_written: may_have_applied(response) }
+                let complaints = response.record_errors.iter().filter_map(|record| {
+                    let message = record.batch_index_error_message.as_ref();
+                    let index = u32::try_from(record.batch_index).ok()?;
+                    Some((index, saying(message.or(response.error_message.as_ref()))))
+                });
+                let blame = match code {
+                    Code::MESSAGE_TOO_LARGE => Blame::Size { setting: "max.message.bytes" },
+                    Code::RECORD_LIST_TOO_LARGE => Blame::Size { setting: "segment.bytes" },
+                    _ if !response.record_errors.is_empty() => Blame::Records(complaints.collect()),
+                    _ => Blame::Batch,
+                };
+                Verdict::Rejected { error: error(), maybe_written: may_have_applied(response), blame }
             }
             disposition => Verdict::Retry {
                 error: error(),

@@ -5,12 +5,15 @@ use std::{sync::Arc, time::Instant};
 use super::{
     super::{
         answers::{Answers, leader_hint},
-        batch::{Batch, Completion, NOWHERE},
+        batch::{Batch, Completion},
         lane::Lane,
+        outcome::NOWHERE,
         queue::{LaneId, PartitionQueue},
-        verdict::{self, Verdict},
+        verdict::{self, Blame, Verdict},
     },
-    Event, InFlight, Sender, subject,
+    Event, InFlight, Sender,
+    divide::divide,
+    subject,
 };
 use crate::{
     engine::machine::{Failure, Now, Outbox, Outcome, Token},
@@ -78,7 +81,7 @@ impl Sender {
             // With acks = 0 nobody will ever know: sending again could write it twice.
             let gone = maybe_sent && self.config.acks == 0;
             let verdict = if gone || !(error.may_pass() || maybe_sent) {
-                Verdict::Rejected { error, maybe_written: maybe_sent }
+                Verdict::Rejected { error, maybe_written: maybe_sent, blame: Blame::Batch }
             } else {
                 Verdict::Retry { error, maybe_written: maybe_sent, refresh: true }
             };
@@ -87,9 +90,12 @@ impl Sender {
     }
 
     fn judge(&mut self, now: Now, token: Token, id: LaneId, verdict: Verdict, out: &mut Outbox<Event>) {
+        let rules = self.division_rules();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some(sent) = lane.answered(token) else { return };
-        let mut batch = sent.batch;
+        let Some((mut batch, verdict)) = divide(lane, sent.batch, sent.overdue, verdict, rules, out) else {
+            return;
+        };
         let breaks = !lane.is_broken();
         let mut hopeless = false;
         let backoff = match verdict {
@@ -98,12 +104,10 @@ impl Sender {
                 out.events.push(Event::Completed(batch.complete(Ok(written))));
                 return;
             }
-            Verdict::Rejected { error, maybe_written } => {
+            Verdict::Rejected { error, maybe_written, .. } => {
                 end_unwritten(lane, &batch, maybe_written);
-                let maybe_written = maybe_written || batch.maybe_written;
-                let error =
-                    if maybe_written { undelivered(now, batch.created, true, Some(error)) } else { error };
-                out.events.push(Event::Completed(batch.complete(Err(error))));
+                batch.maybe_written |= maybe_written;
+                out.events.push(Event::Completed(fail_given_up(now, batch, Some(&error))));
                 return;
             }
             Verdict::Retry { error, maybe_written, refresh } => {

@@ -16,7 +16,10 @@ use crate::{
         backoff::Backoff,
         catalog::snapshot::{PartitionInfo, Snapshot, Topic},
         machine::{Answer, Failure},
-        produce::{batch::NOWHERE, gate::Pass, queue::Written},
+        produce::{
+            gate::Pass,
+            outcome::{Fate, NOWHERE, Written},
+        },
     },
     error::{Code, Error, ErrorKind},
     record::Record,
@@ -141,11 +144,11 @@ impl Bench {
                 base_offset: *base_offset,
                 ..Default::default()
             });
-        let topic = TopicProduceResponse {
-            topic_id: TOPIC_ID,
-            partition_responses: partition_responses.collect(),
-            ..Default::default()
-        };
+        self.answer_with(call, partition_responses.collect());
+    }
+
+    fn answer_with(&mut self, call: &Call, partition_responses: Vec<PartitionProduceResponse>) {
+        let topic = TopicProduceResponse { topic_id: TOPIC_ID, partition_responses, ..Default::default() };
         self.respond(call.token, ProduceResponse { responses: vec![topic], ..Default::default() }.into());
     }
 
@@ -163,11 +166,18 @@ impl Bench {
     fn completed(&mut self) -> Vec<Result<Written, Error>> {
         let mut outcomes = Vec::new();
         for event in self.out.events.drain(..) {
-            if let Event::Completed(done) = event {
-                self.accumulator.budget.give(done.charged);
-                if done.done.outcome.set(done.outcome.clone()) {
-                    outcomes.push(done.outcome);
+            match event {
+                Event::Completed(done) => {
+                    self.accumulator.budget.give(done.charged);
+                    if done.done.fate.set(Fate::Ended(done.outcome.clone())) {
+                        outcomes.push(done.outcome);
+                    }
                 }
+                Event::Divided(divided) => {
+                    self.accumulator.budget.give(divided.charged);
+                    divided.done.fate.set(Fate::Divided(divided.stretches));
+                }
+                Event::Retried(_) | Event::RefreshMetadata | Event::LeaderChanged(_) | Event::Join(..) => {}
             }
         }
         outcomes
@@ -177,6 +187,8 @@ impl Bench {
         self.out.events.iter().any(|event| matches!(event, Event::RefreshMetadata))
     }
 }
+
+mod divide;
 
 const TOPIC_ID: Uuid = Uuid::from_bytes([7; 16]);
 
@@ -443,12 +455,12 @@ fn an_overdue_batch_that_was_written_leaves_no_hole() {
 #[test]
 fn a_rejected_batch_fails_alone_and_the_rest_goes_on_under_a_new_epoch() {
     let mut bench = Bench::ready(|_| {});
-    let large = bench.send(0, "large");
+    let bad = bench.send(0, "bad");
     let behind = bench.send(0, "behind");
-    bench.answer(&large, &[(0, Code::MESSAGE_TOO_LARGE, -1)]);
+    bench.answer(&bad, &[(0, Code::INVALID_RECORD, -1)]);
     bench.answer(&behind, &[(0, Code::OUT_OF_ORDER_SEQUENCE_NUMBER, -1)]);
     let outcomes = bench.completed();
-    assert_eq!((outcomes.len(), code(&outcomes[0])), (1, Some(Code::MESSAGE_TOO_LARGE)));
+    assert_eq!((outcomes.len(), code(&outcomes[0])), (1, Some(Code::INVALID_RECORD)));
     assert!(!outcomes[0].as_ref().unwrap_err().maybe_written());
     let again = bench.tick().remove(0);
     assert_eq!(stamp(&again, 0), (1, 0));

@@ -124,3 +124,40 @@ fn sequences_go_on_from_transaction_to_transaction_under_one_epoch() {
         bench.sender.open_transaction(bench.now, ByWriting);
     }
 }
+
+#[test]
+fn a_batch_that_is_too_large_goes_in_parts_within_its_transaction() {
+    let mut bench = begun(ByWriting);
+    let first = bench.send(0, "first");
+    bench.answer(&first, &[(0, Code::NONE, 0)]);
+    for value in ["a", "b"] {
+        bench.append(0, value);
+    }
+    let call = bench.tick().remove(0);
+    bench.answer(&call, &[(0, Code::MESSAGE_TOO_LARGE, -1)]);
+    for sequence in 1..=2 {
+        let call = bench.tick().remove(0);
+        assert_eq!(stamp(&call, 0), (3, sequence));
+        assert!(header(&call, 0).attributes.is_transactional());
+        bench.answer(&call, &[(0, Code::NONE, i64::from(sequence))]);
+    }
+    assert!(!bench.sender.is_broken() && bench.sender.is_idle());
+}
+
+#[test]
+fn records_that_are_refused_take_the_others_of_their_batch_with_them_as_they_do_their_transaction() {
+    let mut bench = begun(ByWriting);
+    for value in ["a", "b", "c"] {
+        bench.append(0, value);
+    }
+    let call = bench.tick().remove(0);
+    bench.answer_with(&call, vec![divide::complaints(&[(1, "no key")])]);
+    bench.completed();
+    let words = |back: usize| match bench.error(back).kind() {
+        ErrorKind::Broker { message, .. } => message.clone().unwrap_or_default(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([words(3), words(2), words(1)], ["some are bad", "no key", "some are bad"]);
+    assert!(bench.sender.is_broken() && bench.sender.is_idle());
+    assert_eq!(bench.accumulator.budget.used(), 0);
+}

@@ -291,3 +291,20 @@ async fn records_of_a_batch_that_is_too_large_learn_where_its_parts_were_written
     assert_eq!(producer.buffered_bytes(), 0);
     assert_eq!(cluster.log_end_offset("t", 0).await.unwrap(), Some(20));
 }
+
+#[tokio::test(start_paused = true)]
+async fn records_of_any_two_times_are_written() {
+    // The broker replaces the times, and so does not judge them.
+    let cluster = Cluster::builder().topic_with("t", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    let cluster = cluster.in_memory().start().await.unwrap();
+    let client = Client::connect_over(cluster.transport(), Config::new(cluster.bootstrap())).await.unwrap();
+    let producer = client.producer().linger(Duration::from_millis(10)).build().unwrap();
+    let mut deliveries = Vec::new();
+    for time in [-1_000, i64::MAX, 0, i64::MIN, 5] {
+        deliveries.push(producer.enqueue(Record::new("t", "x").timestamp(time)).await.unwrap());
+    }
+    for (delivery, expected) in deliveries.into_iter().zip(0..) {
+        assert_eq!(delivery.await.unwrap().offset, Some(Offset(expected)));
+    }
+    assert_eq!(producer.buffered_bytes(), 0);
+}

@@ -102,7 +102,8 @@ impl PartitionQueue {
     }
 
     /// Copies a record into the open batch, which is closed and replaced when the record would grow it past
-    /// `batch_size`, or past what the broker takes. `charge` is what the record took from the budget, an upper bound of its encoded size.
+    /// `batch_size`, or past what the broker takes, or is too far from its first in time. `charge` is what the record
+    /// took from the budget, an upper bound of its encoded size.
     pub(crate) fn append(
         &self,
         pass: Pass,
@@ -116,7 +117,10 @@ impl PartitionQueue {
         self.gate.check(pass)?;
         let batch_size = tail.limit.map_or(batch_size, |limit| limit.min(batch_size));
         let mut news = false;
-        if tail.open.as_ref().is_some_and(|open| open.builder.len() + charge > batch_size) {
+        let has_room = |open: &OpenBatch| {
+            open.builder.len() + charge <= batch_size && open.builder.takes_timestamp(timestamp)
+        };
+        if tail.open.as_ref().is_some_and(|open| !has_room(open)) {
             tail.fill();
             news = true;
         }

@@ -160,6 +160,12 @@ impl BatchBuilder {
         self.buf.reserve(capacity - self.buf.len());
     }
 
+    /// Whether the distance of a record's timestamp from the first one's can be written.
+    #[inline]
+    pub(crate) fn takes_timestamp(&self, timestamp: i64) -> bool {
+        self.count == 0 || timestamp.checked_sub(self.base_timestamp).is_some()
+    }
+
     /// How many bytes the batch takes now, header included, uncompressed.
     pub(crate) fn len(&self) -> usize {
         self.buf.len()

@@ -222,6 +222,12 @@ pub enum ErrorKind {
         /// What is wrong with it.
         detail: String,
     },
+    /// The consumer is not a member of its group yet.
+    #[non_exhaustive]
+    NotMember {
+        /// The group.
+        group: String,
+    },
     /// The partition is not, or no longer, assigned to this consumer.
     #[non_exhaustive]
     NotAssigned {
@@ -322,6 +328,7 @@ impl Error {
             | ErrorKind::Undelivered { .. }
             | ErrorKind::UnknownTopic { .. }
             | ErrorKind::MetadataPending { .. }
+            | ErrorKind::NotMember { .. }
             | ErrorKind::Full { .. } => true,
             _ => false,
         }

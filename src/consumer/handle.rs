@@ -16,7 +16,7 @@ use crate::{
     error::Result,
     message::{Batch, Message},
     sync::wake::Wake,
-    types::{Offset, OffsetAndMetadata, Position, TopicPartition},
+    types::{GroupMetadata, Offset, OffsetAndMetadata, Position, TopicPartition},
 };
 
 /// Commands that wait for the consumer's task.
@@ -46,7 +46,7 @@ impl Consumer {
         let hand = Arc::new(hand);
         let buffered = Buffered::new(settings.buffered_bytes, Arc::clone(&wake));
         let (sender, commands) = mpsc::channel(COMMANDS);
-        let handle = ConsumerHandle::new(Arc::clone(&hand), &sender);
+        let handle = ConsumerHandle::new(Arc::clone(&hand), &sender, settings.group.as_deref());
         let listener = settings.listener.clone().map(|listener| (listener, handle.clone()));
         let core = settings.core(client.config());
         Driver::spawn(client, core, hand, buffered, wake, commands, listener)?;
@@ -136,6 +136,17 @@ impl Consumer {
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, OffsetAndMetadata>> {
         self.handle.committed(partitions).await
+    }
+
+    /// Who commits for this consumer: the group, the member, and the generation in which the records were handed out that
+    /// are being worked on, for [`Transaction::commit_offsets`](crate::Transaction::commit_offsets) (KIP-447). Ask for it
+    /// after the records and before the next call for some: if the group moves on meanwhile, the offsets are refused.
+    ///
+    /// # Errors
+    /// [`NotMember`](crate::ErrorKind::NotMember) before the group was joined for the first time;
+    /// [`Config`](crate::ErrorKind::Config) without a group.
+    pub fn group_metadata(&self) -> Result<GroupMetadata> {
+        self.handle.group_metadata()
     }
 
     /// Reads on from other positions. When it returns, nothing from the old positions is handed out any more.

@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     engine::hand::Hand,
-    error::{Error, ErrorKind, Result},
-    types::{Offset, OffsetAndMetadata, Position, TopicPartition},
+    error::{ConfigProblem, Error, ErrorKind, Result},
+    types::{GroupMetadata, Offset, OffsetAndMetadata, Position, TopicPartition},
 };
 
 /// What users ask of the consumer's task.
@@ -39,11 +39,12 @@ pub(super) type Committed = BTreeMap<TopicPartition, OffsetAndMetadata>;
 pub struct ConsumerHandle {
     pub(super) hand: Arc<Hand>,
     commands: mpsc::WeakSender<Command>,
+    group: Option<Arc<str>>,
 }
 
 impl ConsumerHandle {
-    pub(super) fn new(hand: Arc<Hand>, commands: &mpsc::Sender<Command>) -> Self {
-        Self { hand, commands: commands.downgrade() }
+    pub(super) fn new(hand: Arc<Hand>, commands: &mpsc::Sender<Command>, group: Option<&str>) -> Self {
+        Self { hand, commands: commands.downgrade(), group: group.map(Into::into) }
     }
 
     /// As [`Consumer::commit`](super::Consumer::commit).
@@ -93,6 +94,22 @@ impl ConsumerHandle {
     pub async fn seek(&self, to: &[(TopicPartition, Position)]) -> Result<()> {
         let to = to.to_vec();
         self.ask(|reply| Command::Seek { to, reply }).await?
+    }
+
+    /// As [`Consumer::group_metadata`](super::Consumer::group_metadata).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn group_metadata(&self) -> Result<GroupMetadata> {
+        let Some(group) = &self.group else {
+            let reason = "the consumer is in no group; make it with Client::consumer".to_owned();
+            let problems = vec![ConfigProblem { setting: "group", value: String::new(), reason }];
+            return Err(ErrorKind::Config { problems }.into());
+        };
+        match self.hand.membership() {
+            Some(member) => Ok(GroupMetadata { group: Arc::clone(group), member: Some(member) }),
+            None => Err(ErrorKind::NotMember { group: group.as_ref().to_owned() }.into()),
+        }
     }
 
     /// As [`Consumer::pause`](super::Consumer::pause).

@@ -6,6 +6,7 @@
 
 mod aborted;
 mod item;
+mod member;
 mod pull;
 mod shared;
 mod slot;

@@ -2,7 +2,7 @@
 
 use crate::{
     error::Code,
-    types::{NodeId, TopicPartition},
+    types::{MemberMetadata, NodeId, TopicPartition},
     wire::{str::Str, uuid::Uuid},
 };
 
@@ -59,4 +59,14 @@ pub(crate) struct Identity {
     pub(crate) member_id: Str,
     pub(crate) instance_id: Option<Str>,
     pub(crate) generation: i32,
+}
+
+impl From<&Identity> for MemberMetadata {
+    fn from(identity: &Identity) -> Self {
+        Self {
+            member_id: (&*identity.member_id).into(),
+            instance_id: identity.instance_id.as_deref().map(Into::into),
+            generation: identity.generation,
+        }
+    }
 }

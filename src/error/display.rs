@@ -147,6 +147,7 @@ impl ErrorKind {
                 write!(f, "the batch at offset {offset} of {partition} cannot be read: {detail}")?;
                 next_offset.map_or(Ok(()), |next| write!(f, "; seek to {next} to skip it"))
             }
+            Self::NotMember { group } => write!(f, "the consumer is not a member of group {group:?} yet"),
             Self::NotAssigned { partition } => write!(f, "{partition} is not assigned to this consumer"),
             Self::Fenced { identity } => write!(f, "another instance has taken over {identity}"),
             _ => Ok(()),

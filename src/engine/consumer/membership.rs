@@ -370,6 +370,7 @@ impl Membership {
         partitions: Vec<TopicPartition>,
         out: &mut Vec<Event>,
     ) {
+        reading.hand().set_member(self.group.identity().as_ref().map(Into::into));
         self.coverage.clear();
         self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
         self.attendance.rest(now);

@@ -16,7 +16,7 @@ use crate::{
     error::Result,
     message::{Batch, Message},
     sync::lock,
-    types::TopicPartition,
+    types::{MemberMetadata, TopicPartition},
 };
 
 impl Hand {
@@ -37,6 +37,11 @@ impl Hand {
     pub(crate) fn pause(&self, partition: &TopicPartition, paused: bool) {
         self.change(|state, _| state.pause(partition, paused));
         self.wake.ring();
+    }
+
+    /// The membership under which the records were handed out that the user works on.
+    pub(crate) fn membership(&self) -> Option<MemberMetadata> {
+        lock(&self.state).membership.worked()
     }
 
     /// The partitions that are read now.
@@ -105,6 +110,7 @@ impl<T> Future for Pull<'_, T> {
         let mut others = Vec::new();
         match (&outcome, this.stage) {
             (Poll::Ready(_), stage) => {
+                state.membership.work();
                 state.waiting -= usize::from(stage == Stage::Waiting);
                 this.stage = Stage::Begun;
                 // What this call has opened may be what another waits for.

@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     metrics::Metrics,
     sync::{lock, wake::Wake},
-    types::TopicPartition,
+    types::{MemberMetadata, TopicPartition},
 };
 
 /// Where the two sides of a consumer meet.
@@ -41,6 +41,11 @@ pub(crate) struct Activity {
 impl Hand {
     pub(crate) fn new(wake: Arc<Wake>, max_decompressed: usize, metrics: Arc<Metrics>) -> Self {
         Self { state: Mutex::default(), wake, max_decompressed, metrics }
+    }
+
+    /// The consumer is a member of its group, in this generation.
+    pub(crate) fn set_member(&self, member: Option<MemberMetadata>) {
+        lock(&self.state).membership.set(member);
     }
 
     /// Takes on a partition, whose position is not known yet.

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     item::{Found, Item, Opening},
+    member::Membership,
     slot::Slot,
     types::{Progress, Request, Spot},
 };
@@ -37,6 +38,7 @@ pub(super) struct State {
     /// The partitions whose last records users work on: one, unless calls run side by side.
     outstanding: Vec<usize>,
     requests: Vec<Request>,
+    pub(super) membership: Membership,
     /// Whether a partition was paused or resumed of which the driver does not know yet.
     pauses: bool,
     pub(super) waiters: Vec<Waker>,

@@ -28,6 +28,7 @@ pub struct Config {
     pub(crate) metadata_max_age: Duration,
     pub(crate) connections_max_idle: Duration,
     pub(crate) receive_message_max_bytes: usize,
+    pub(crate) client_rack: Option<String>,
 }
 
 impl Config {
@@ -47,6 +48,7 @@ impl Config {
             metadata_max_age: Duration::from_secs(300),
             connections_max_idle: Duration::from_secs(540),
             receive_message_max_bytes: 100 << 20,
+            client_rack: None,
         }
     }
 
@@ -113,6 +115,13 @@ impl Config {
     #[must_use]
     pub fn receive_message_max_bytes(self, bytes: usize) -> Self {
         Self { receive_message_max_bytes: bytes, ..self }
+    }
+
+    /// Where this client is, in the words in which the brokers say it of themselves (`broker.rack`): a zone of a cloud,
+    /// mostly. Default: not known. Java: `client.rack`.
+    #[must_use]
+    pub fn client_rack(self, rack: impl Into<String>) -> Self {
+        Self { client_rack: Some(rack.into()), ..self }
     }
 
     /// All problems at once.

@@ -109,10 +109,10 @@ async fn what_is_not_allowed_is_told_with_its_resource() {
 async fn contradicting_settings_are_all_told() {
     let (_cluster, client) = cluster(1, 1).await;
     let builder = client.producer().acks(Acks::Leader).idempotence(true).max_in_flight(6).buffer_memory(10);
-    let error = builder.delivery_timeout(Duration::from_secs(1)).build().unwrap_err();
+    let error = builder.delivery_timeout(Duration::from_secs(1)).rack_aware(true).build().unwrap_err();
     let ErrorKind::Config { problems, .. } = error.kind() else { panic!("{error}") };
     let settings: Vec<_> = problems.iter().map(|problem| problem.setting).collect();
-    assert_eq!(settings, ["acks", "max_in_flight", "buffer_memory", "delivery_timeout"]);
+    assert_eq!(settings, ["acks", "max_in_flight", "buffer_memory", "delivery_timeout", "rack_aware"]);
 }
 
 #[tokio::test(start_paused = true)]

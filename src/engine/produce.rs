@@ -17,6 +17,7 @@ pub(crate) mod outcome;
 pub(crate) mod queue;
 pub(crate) mod sender;
 pub(crate) mod spares;
+mod spread;
 pub(crate) mod sticky;
 pub(crate) mod topics;
 pub(crate) mod verdict;

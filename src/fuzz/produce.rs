@@ -11,7 +11,7 @@ use crate::engine::backoff::{Backoff, Random};
 use crate::engine::catalog::snapshot::{PartitionInfo, Snapshot, Topic};
 use crate::engine::machine::{Answer, Call, Failure, Now, Outbox, Outcome, Tokens};
 use crate::engine::produce::accumulator::Accumulator;
-use crate::engine::produce::config::{Linger, SenderConfig};
+use crate::engine::produce::config::{Linger, Partitioning, SenderConfig};
 use crate::engine::produce::gate::Pass;
 use crate::engine::produce::outcome::{BatchDone, Fate};
 use crate::engine::produce::sender::{Event, Sender};
@@ -78,6 +78,7 @@ impl Bench {
             acks,
             idempotent,
             transactional_id: None,
+            partitioning: Partitioning::default(),
             linger: input.pick(&[
                 Linger::Fixed(Duration::ZERO),
                 Linger::Fixed(Duration::from_millis(50)),

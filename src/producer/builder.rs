@@ -111,6 +111,29 @@ impl ProducerBuilder {
         self
     }
 
+    /// Whether records without a key go less often to partitions for which more batches wait, as those of a slow broker.
+    /// Default true; otherwise every partition gets the same over time. Java:
+    /// `partitioner.adaptive.partitioning.enable`.
+    pub fn adaptive_partitioning(mut self, on: bool) -> Self {
+        self.settings.adaptive_partitioning = on;
+        self
+    }
+
+    /// Records without a key avoid partitions whose leader has had batches to take for longer than this and took none, as
+    /// long as there are others. Default: none are avoided. Java: `partitioner.availability.timeout.ms`.
+    pub fn partitioner_availability_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.partitioner_availability_timeout = Some(timeout);
+        self
+    }
+
+    /// Whether records without a key go to partitions whose leader is in the client's own rack (KIP-1123), as long as
+    /// there is one: that saves traffic between zones, and makes the partitions of other racks smaller. Needs
+    /// [`Config::client_rack`](crate::Config::client_rack). Default false. Java: `partitioner.rack.aware`.
+    pub fn rack_aware(mut self, on: bool) -> Self {
+        self.settings.rack_aware = on;
+        self
+    }
+
     /// Makes the producer and starts its task.
     ///
     /// # Errors

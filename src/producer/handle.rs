@@ -340,7 +340,7 @@ impl Producer {
         match record.key {
             Some(key) => partition_for_key(key, count),
             None => {
-                let next = || self.random_of(&topic.available());
+                let next = || self.pick(topic);
                 let chosen = topic.sticky.choose(bytes, self.shared.settings.batch_size, next);
                 // With no partition available any will do: its records wait for a leader.
                 chosen.unwrap_or(Partition(0))
@@ -348,10 +348,8 @@ impl Producer {
         }
     }
 
-    fn random_of(&self, partitions: &[Partition]) -> Option<Partition> {
-        let draw = self.shared.random.fetch_add(1, Ordering::Relaxed);
-        let place = Random::new(draw).below(u64::try_from(partitions.len()).ok()?);
-        partitions.get(usize::try_from(place).ok()?).copied()
+    fn pick(&self, topic: &TopicQueues) -> Option<Partition> {
+        topic.pick(&mut Random::new(self.shared.random.fetch_add(1, Ordering::Relaxed)))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, Problems},
     engine::{
         backoff::Backoff,
-        produce::config::{Linger, SenderConfig},
+        produce::config::{Linger, Partitioning, SenderConfig},
         txn,
     },
     error::Result,
@@ -97,6 +97,9 @@ pub(super) struct Settings {
     /// Records are written in transactions under this id.
     pub(super) transactional_id: Option<String>,
     pub(super) transaction_timeout: Duration,
+    pub(super) adaptive_partitioning: bool,
+    pub(super) partitioner_availability_timeout: Option<Duration>,
+    pub(super) rack_aware: bool,
 }
 
 impl Default for Settings {
@@ -115,6 +118,9 @@ impl Default for Settings {
             partitioner: None,
             transactional_id: None,
             transaction_timeout: Duration::from_secs(60),
+            adaptive_partitioning: true,
+            partitioner_availability_timeout: None,
+            rack_aware: false,
         }
     }
 }
@@ -134,6 +140,11 @@ impl Settings {
             idempotent: self.idempotent(),
             transactional_id: self.transactional_id.as_deref().map(Str::from),
             linger: self.linger.map_or(Linger::Adaptive(ADAPTIVE_LINGER), Linger::Fixed),
+            partitioning: Partitioning {
+                adaptive: self.adaptive_partitioning,
+                availability_timeout: self.partitioner_availability_timeout,
+                rack: config.client_rack.clone().filter(|_| self.rack_aware),
+            },
             compression: self.compression.to_wire(),
             max_request_size: self.max_request_size,
             max_in_flight: self.max_in_flight,
@@ -185,6 +196,9 @@ impl Settings {
             );
         }
         self.check_transactions(&mut problems);
+        if self.rack_aware && config.client_rack.is_none() {
+            problems.add("rack_aware", &true, "it needs the rack of the client: set Config::client_rack");
+        }
         self.check_compression(&mut problems);
         problems.into_result()
     }

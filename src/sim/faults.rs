@@ -115,6 +115,7 @@ pub(super) const RARE: &[&str] = &[
     "Heartbeat: NOT_COORDINATOR",
     "Heartbeat: UNKNOWN_MEMBER_ID",
     "JoinGroup: NOT_COORDINATOR",
+    "ListOffsets: NOT_LEADER_OR_FOLLOWER",
     "OffsetCommit: ILLEGAL_GENERATION",
     "OffsetCommit: NOT_COORDINATOR",
     "OffsetCommit: UNKNOWN_MEMBER_ID",

@@ -19,7 +19,7 @@ use crate::{
         machine::{Now, Outbox, Tokens, earlier},
         produce::{
             accumulator::Accumulator,
-            config::{Linger, SenderConfig},
+            config::{Linger, Partitioning, SenderConfig},
             gate::Pass,
             outcome::{BatchDone, Fate, Written},
             sender::{Event, Sender},
@@ -76,6 +76,7 @@ impl Producer {
             acks: -1,
             idempotent: true,
             transactional_id: None,
+            partitioning: Partitioning { adaptive: true, availability_timeout: Some(second), rack: None },
             linger: if random.below(2) == 0 {
                 Linger::Fixed(Duration::from_millis(random.below(20)))
             } else {
@@ -102,7 +103,10 @@ impl Producer {
     fn offer(&mut self, now: Now) {
         let topic = self.accumulator.topic(TOPIC).unwrap();
         for _ in 0..1 + self.random.below(8) {
-            let partition = self.random.below(PARTITIONS as u64) as usize;
+            let partition = match self.random.below(2) {
+                0 => self.random.below(PARTITIONS as u64) as usize,
+                _ => topic.pick(&mut self.random).map_or(0, |partition| partition.0 as usize),
+            };
             let value = format!("{partition}/{}/{}", self.id, self.taken.len());
             let queue = &topic.partitions[partition];
             if self.left == 0 || !self.accumulator.budget.try_take(100) {

@@ -104,6 +104,14 @@ impl Snapshot {
         snapshot
     }
 
+    /// Says where a broker is.
+    #[cfg(test)]
+    pub(crate) fn set_rack(&mut self, broker: NodeId, rack: &str) {
+        if let Some(broker) = self.brokers.get_mut(&broker) {
+            broker.rack = Some(rack.into());
+        }
+    }
+
     /// The topic, if it is known to exist.
     pub(crate) fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(name)?.as_ref().ok()

@@ -15,6 +15,7 @@ pub(crate) struct SenderConfig {
     /// The id under which records are written in transactions; implies idempotence.
     pub(crate) transactional_id: Option<Str>,
     pub(crate) linger: Linger,
+    pub(crate) partitioning: Partitioning,
     pub(crate) compression: Compression,
     pub(crate) max_request_size: usize,
     /// Requests in flight per broker, and batches in flight per partition.
@@ -29,6 +30,17 @@ impl SenderConfig {
     pub(crate) fn per_partition(&self) -> usize {
         if self.idempotent { self.max_in_flight } else { 1 }
     }
+}
+
+/// How records without a key are spread over partitions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Partitioning {
+    /// Whether partitions for which more waits get less.
+    pub(crate) adaptive: bool,
+    /// Partitions whose leader has taken nothing for longer get nothing.
+    pub(crate) availability_timeout: Option<Duration>,
+    /// Partitions whose leader is in this rack get all.
+    pub(crate) rack: Option<String>,
 }
 
 /// How long a batch that is not full waits for more records.

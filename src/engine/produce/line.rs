@@ -22,12 +22,23 @@ pub(super) struct Line {
     pub(super) ready: VecDeque<LaneId>,
     /// Lanes whose batch lingers only because something is in flight.
     pub(super) lingering: BTreeSet<LaneId>,
+    /// From when on the broker has had something to answer and answered nothing.
+    pub(super) silent_since: Option<Instant>,
 }
 
 impl Line {
-    /// A request has ended. Where it was the last, the lanes that lingered for it may go.
-    pub(super) fn ended(&mut self) -> BTreeSet<LaneId> {
+    /// A request goes out.
+    pub(super) fn sent(&mut self, now: Now) {
+        self.in_flight += 1;
+        self.silent_since.get_or_insert(now.instant);
+    }
+
+    /// A request has ended, with an answer or without. Where it was the last, the lanes that lingered for it may go.
+    pub(super) fn ended(&mut self, now: Now, answered: bool) -> BTreeSet<LaneId> {
         self.in_flight = self.in_flight.saturating_sub(1);
+        if answered {
+            self.silent_since = (self.in_flight > 0).then_some(now.instant);
+        }
         if self.in_flight == 0 { mem::take(&mut self.lingering) } else { BTreeSet::new() }
     }
 

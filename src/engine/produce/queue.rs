@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -77,6 +77,8 @@ pub(crate) struct PartitionQueue {
     gate: Arc<Gate>,
     /// Whether the accumulator's list of news already names this queue.
     listed: AtomicBool,
+    /// How many batches wait, open or full: written under the lock of the tail, and read without it.
+    waiting: AtomicUsize,
     tail: Mutex<Tail>,
 }
 
@@ -98,7 +100,8 @@ impl PartitionQueue {
         spares: Arc<Spares>,
         gate: Arc<Gate>,
     ) -> Self {
-        Self { id, topic, partition, spares, gate, listed: AtomicBool::new(false), tail: Mutex::default() }
+        let (listed, waiting) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { id, topic, partition, spares, gate, listed, waiting, tail: Mutex::default() }
     }
 
     /// Copies a record into the open batch, which is closed and replaced when the record would grow it past
@@ -142,6 +145,9 @@ impl PartitionQueue {
             tail.fill();
             news = true;
         }
+        if news {
+            self.waiting.store(tail.full.len() + usize::from(tail.open.is_some()), Ordering::Relaxed);
+        }
         Ok(Appended { done, index, news })
     }
 
@@ -182,7 +188,14 @@ impl PartitionQueue {
         if tail.full.is_empty() {
             tail.fill();
         }
-        tail.full.pop_front()
+        let oldest = tail.full.pop_front();
+        self.waiting.store(tail.full.len() + usize::from(tail.open.is_some()), Ordering::Relaxed);
+        oldest
+    }
+
+    /// How many batches wait to be taken. Another moment, another number.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// From now on batches of more than one record take no more than `bytes`, before compression, and no more than they

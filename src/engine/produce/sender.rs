@@ -27,7 +27,7 @@ use crate::{
         machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier},
     },
     error::Error,
-    types::{NodeId, Partition, TopicPartition},
+    types::{NodeId, TopicPartition},
     wire::{
         messages::produce_request::{ProduceRequest, TopicProduceData},
         uuid::Uuid,
@@ -73,6 +73,8 @@ pub(crate) struct Sender {
     /// Why nothing more is written in the open transaction.
     doomed: Option<Error>,
     random: Random,
+    /// When the shares of partitions were computed.
+    weighed_at: Option<Instant>,
     /// Empty: memory for the list of queues with news.
     news: Vec<Arc<PartitionQueue>>,
 }
@@ -111,6 +113,7 @@ impl Sender {
             applicants: BTreeSet::new(),
             doomed: None,
             random,
+            weighed_at: None,
             news: Vec::new(),
         }
     }
@@ -118,11 +121,11 @@ impl Sender {
     /// The view of the cluster has changed.
     pub(crate) fn catalog(&mut self, now: Now, snapshot: Arc<Snapshot>) {
         self.snapshot = snapshot;
+        let silent = self.silent_brokers(now);
         for queues in self.accumulator.topics() {
             if let Some(topic) = self.snapshot.topic(&queues.topic) {
                 let queues = self.accumulator.prepare(&topic.name, topic.partition_count());
-                let with_leader = topic.partitions.iter().filter(|(_, partition)| partition.leader.is_some());
-                queues.set_available(with_leader.map(|(index, _)| Partition(*index)).collect());
+                self.weigh_topic(&silent, queues);
             }
         }
         for (id, lane) in &mut self.lanes {
@@ -171,6 +174,7 @@ impl Sender {
             while self.send_to(now, id, tokens, out) {}
             broker = self.next_broker(Bound::Excluded(id));
         }
+        self.weigh(now);
     }
 
     /// When `tick` has something to do next.
@@ -192,7 +196,7 @@ impl Sender {
         }
         let Some(request) = self.requests.remove(&token) else { return };
         let idle = match self.brokers.get_mut(&request.broker) {
-            Some(line) => line.ended(),
+            Some(line) => line.ended(now, outcome.is_ok()),
             None => BTreeSet::new(),
         };
         self.judge_outcome(now, token, &request, outcome, out);
@@ -335,7 +339,7 @@ impl Sender {
         }
         out.calls.push(self.call(now, token, broker, body.topics));
         if let Some(line) = self.brokers.get_mut(&broker) {
-            line.in_flight += 1;
+            line.sent(now);
         }
         self.requests.insert(token, InFlight { broker, lanes });
         true
@@ -455,6 +459,7 @@ fn subject(lane: &Lane) -> String {
 mod divide;
 mod judge;
 pub(crate) mod transaction;
+mod weigh;
 
 #[cfg(test)]
 mod tests;

@@ -5,16 +5,18 @@
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use super::{
     gate::Gate,
     queue::{LaneId, PartitionQueue},
     spares::Spares,
+    spread::Spread,
     sticky::Sticky,
 };
 use crate::{
+    engine::backoff::Random,
     sync::lock,
     types::{Partition, TopicName},
 };
@@ -44,8 +46,9 @@ pub(crate) struct TopicQueues {
     pub(crate) partitions: Vec<Arc<PartitionQueue>>,
     /// Where records without a key go.
     pub(crate) sticky: Sticky,
-    /// The partitions that have a leader, in ascending order.
-    available: RwLock<Arc<[Partition]>>,
+    spread: RwLock<Arc<Spread>>,
+    /// Whether a partition was chosen since the spread was computed.
+    picked: AtomicBool,
     /// What took this one's place when the topic got more partitions.
     grown: OnceLock<Box<Self>>,
 }
@@ -103,8 +106,9 @@ impl Topics {
 impl TopicQueues {
     fn new(topic: TopicName, partitions: Vec<Arc<PartitionQueue>>) -> Self {
         let available = partitions.iter().map(|queue| queue.partition).collect();
-        let available = RwLock::new(available);
-        Self { topic, partitions, sticky: Sticky::default(), available, grown: OnceLock::new() }
+        let spread = RwLock::new(Arc::new(Spread::even(available)));
+        let picked = AtomicBool::new(false);
+        Self { topic, partitions, sticky: Sticky::default(), spread, picked, grown: OnceLock::new() }
     }
 
     #[inline]
@@ -118,15 +122,34 @@ impl TopicQueues {
 
     /// The partitions that have a leader, in ascending order; all of them until that is known.
     pub(crate) fn available(&self) -> Arc<[Partition]> {
-        Arc::clone(&self.available.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.spread().available)
     }
 
-    /// Tells which partitions have a leader now.
-    pub(crate) fn set_available(&self, available: Arc<[Partition]>) {
-        if *self.available() != *available {
-            *self.available.write().unwrap_or_else(PoisonError::into_inner) = available;
-            self.sticky.reset();
+    /// A partition for records without a key, if there is one.
+    pub(crate) fn pick(&self, random: &mut Random) -> Option<Partition> {
+        self.picked.store(true, Ordering::Relaxed);
+        self.spread().pick(random)
+    }
+
+    /// Whether a partition was chosen since this was asked before.
+    pub(super) fn take_picked(&self) -> bool {
+        self.picked.load(Ordering::Relaxed) && self.picked.swap(false, Ordering::Relaxed)
+    }
+
+    /// Tells which partitions have a leader now, and how often each is to be chosen.
+    pub(super) fn set_spread(&self, spread: Spread) {
+        let before = self.spread();
+        if *before != spread {
+            let is_moved = before.available != spread.available;
+            *self.spread.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(spread);
+            if is_moved {
+                self.sticky.reset();
+            }
         }
+    }
+
+    fn spread(&self) -> Arc<Spread> {
+        Arc::clone(&self.spread.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

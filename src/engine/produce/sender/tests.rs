@@ -10,7 +10,7 @@ use std::{collections::BTreeMap as Map, time::Duration};
 
 use bytes::Bytes;
 
-use super::*;
+use super::{super::config::Partitioning, *};
 use crate::{
     engine::{
         backoff::Backoff,
@@ -51,6 +51,7 @@ impl Bench {
             acks: -1,
             idempotent: true,
             transactional_id: None,
+            partitioning: Partitioning::default(),
             linger: Linger::Fixed(Duration::ZERO),
             compression: Compression::new(Codec::None),
             max_request_size: 1 << 20,
@@ -189,6 +190,7 @@ impl Bench {
 }
 
 mod divide;
+mod weigh;
 
 const TOPIC_ID: Uuid = Uuid::from_bytes([7; 16]);
 

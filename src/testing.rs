@@ -12,6 +12,7 @@ mod journal;
 #[cfg(feature = "net")]
 mod listener;
 mod settings;
+mod transaction;
 
 pub use api::Api;
 #[cfg(feature = "net")]
@@ -21,3 +22,4 @@ pub(crate) use faults::FaultId;
 pub use faults::{Fault, Rule};
 pub use journal::Entry;
 pub use settings::{Limits, Settings};
+pub use transaction::{TransactionDescription, TransactionState};

@@ -79,6 +79,7 @@ impl Wild {
             producers_per_partition: 3,
             groups: 3,
             offsets_per_group: 10,
+            transactional_ids: 3,
             journal_entries: 10,
             queued_requests: 20,
             ..Limits::default()

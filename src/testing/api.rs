@@ -32,11 +32,14 @@ macro_rules! apis {
 }
 
 apis! {
+    AddOffsetsToTxn,
+    AddPartitionsToTxn,
     ApiVersions,
     CreateTopics,
     DeleteTopics,
     DescribeCluster,
     DescribeGroups,
+    EndTxn,
     Fetch,
     FindCoordinator,
     Heartbeat,
@@ -51,6 +54,7 @@ apis! {
     OffsetForLeaderEpoch,
     Produce,
     SyncGroup,
+    TxnOffsetCommit,
 }
 
 impl fmt::Display for Api {

@@ -20,6 +20,7 @@ mod groups;
 mod ids;
 mod leadership;
 mod log;
+mod markers;
 mod metadata;
 mod offsets;
 mod produce;
@@ -31,6 +32,8 @@ mod state;
 mod tests;
 mod topic;
 mod topics;
+mod transaction;
+mod transactions;
 mod validate;
 mod versions;
 
@@ -182,6 +185,7 @@ impl Broker {
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Now) {
         self.state.tick_groups(now);
+        self.state.tick_transactions(now);
         self.release(now);
         self.try_fetches(now);
         self.run(now);
@@ -193,7 +197,8 @@ impl Broker {
             let muted = connection.muted_until.filter(|_| !connection.queue.is_empty());
             [connection.current.as_ref().and_then(Current::until), muted]
         });
-        earlier(connections.flatten().min(), self.state.groups_deadline())
+        let state = earlier(self.state.groups_deadline(), self.state.transactions_deadline());
+        earlier(connections.flatten().min(), state)
     }
 
     /// The next thing to do for the driver.
@@ -203,6 +208,8 @@ impl Broker {
 
     /// Begins requests until none can be begun, and answers what has been waited for.
     fn run(&mut self, now: Now) {
+        // What could not be written before may be possible now.
+        self.state.write_markers(now);
         loop {
             while let Some(connection) = self.ready.pop_first() {
                 self.begin(now, connection);

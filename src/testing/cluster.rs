@@ -18,11 +18,12 @@ use super::listener::handle::Handle;
 use super::listener::memory::Network;
 use super::listener::tcp::{Bound, Listener};
 use super::settings::{Limits, Settings};
+use super::transaction::TransactionDescription;
 use crate::error::{Code, Error, ErrorKind, Resource, Result};
 use crate::net::transport::{Tcp, Transport};
 use crate::types::{NodeId, Partition, TopicPartition};
 
-/// A Kafka cluster in this process, for tests: real logs, offsets and groups, no files, no Java.
+/// A Kafka cluster in this process, for tests: real logs, offsets, groups and transactions, no files, no Java.
 ///
 /// It answers as Kafka 4.4 does, and any Kafka client can talk to it over TCP. Everything is lost when it is dropped.
 /// Replication is only modelled: what one node has, all replicas have, and when a node stops, another replica leads.
@@ -222,7 +223,7 @@ impl Cluster {
         Ok(leader.await?.map(|(node, _)| node))
     }
 
-    /// The node that coordinates a group; `None` if all are stopped.
+    /// The node that coordinates a group or a transactional id; `None` if all are stopped.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] if the cluster's runtime has ended.
@@ -312,6 +313,23 @@ impl Cluster {
     /// [`ErrorKind::Closed`] if the cluster's runtime has ended.
     pub async fn forget_producers(&self) -> Result<()> {
         self.machine().run(|broker, _| broker.forget_producers()).await
+    }
+
+    /// Every transactional id that a producer has used, in their order, with how far its transaction is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] if the cluster's runtime has ended.
+    pub async fn transactions(&self) -> Result<Vec<TransactionDescription>> {
+        self.machine().run(|broker, _| broker.transactions()).await
+    }
+
+    /// Holds back the markers of transactions: an end is answered, and its records stay neither committed nor aborted
+    /// until this is called again with `false`. Coordinators abort what lasts too long all the same, without markers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] if the cluster's runtime has ended.
+    pub async fn hold_transaction_markers(&self, held: bool) -> Result<()> {
+        self.machine().run(move |broker, now| broker.hold_markers(now, held)).await
     }
 
     /// Puts a rule in force, behind those that are in force already.
@@ -428,6 +446,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// The version of transactions that clients find finalized (the feature `transaction.version`): 0 or 1 for those in
+    /// which a producer names each partition before it writes, 2 for those of KIP-890. Default: 2. The same as
+    /// [`Settings::transaction_version`].
+    pub fn transaction_version(self, version: u8) -> Self {
+        self.settings(|settings| settings.transaction_version = version)
+    }
+
     /// Changes how the brokers are set.
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
@@ -457,14 +482,19 @@ impl ClusterBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::NoRuntime`] outside a tokio runtime, [`ErrorKind::Io`] if no port can be bound, [`ErrorKind::Broker`]
-    /// with `INVALID_REQUEST` for a number of nodes that is 0 or too large, and with the code that Kafka would answer for
-    /// a topic that cannot be created.
+    /// with `INVALID_REQUEST` for a number of nodes that is 0 or too large, with `INVALID_UPDATE_VERSION` for a version of
+    /// transactions that is not there, and with the code that Kafka would answer for a topic that cannot be created.
     pub async fn start(self) -> Result<Cluster> {
         let runtime = Runtime::try_current()
             .map_err(|_| Error::from(ErrorKind::NoRuntime { call: "ClusterBuilder::start" }))?;
         if !(1..=Cluster::MAX_NODES).contains(&self.nodes) {
             let subject = format!("{} nodes, from 1 to {} are allowed", self.nodes, Cluster::MAX_NODES);
             return Err(Error::broker(Code::INVALID_REQUEST, "ClusterBuilder::start", subject));
+        }
+        let version = self.settings.transaction_version;
+        if version > Settings::MAX_TRANSACTION_VERSION {
+            let subject = format!("transaction.version {version}, the newest is 2");
+            return Err(Error::broker(Code::INVALID_UPDATE_VERSION, "ClusterBuilder::start", subject));
         }
         let broker = Broker::new(self.settings.clone(), self.limits.clone(), self.seed);
         let actor = Actor::start(&runtime, broker);

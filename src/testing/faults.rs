@@ -59,6 +59,7 @@ pub struct Rule {
     topic: Option<TopicName>,
     partition: Option<Partition>,
     group: Option<String>,
+    transactional_id: Option<String>,
     client_id: Option<String>,
     skip: u64,
     times: u64,
@@ -75,6 +76,7 @@ impl Rule {
             topic: None,
             partition: None,
             group: None,
+            transactional_id: None,
             client_id: None,
             skip: 0,
             times: u64::MAX,
@@ -109,6 +111,12 @@ impl Rule {
     /// Only requests about this group.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
+        self
+    }
+
+    /// Only requests about this transactional id.
+    pub fn transactional_id(mut self, id: impl Into<String>) -> Self {
+        self.transactional_id = Some(id.into());
         self
     }
 
@@ -147,6 +155,7 @@ impl Rule {
             && self.node.is_none_or(|node| node == entry.node)
             && self.client_id.as_ref().is_none_or(|client| *client == entry.client_id)
             && self.group.as_ref().is_none_or(|group| entry.groups.contains(group))
+            && self.transactional_id.as_ref().is_none_or(|id| entry.transactional_ids.contains(id))
             && (self.topic.is_none() && self.partition.is_none() || partition_fits())
     }
 

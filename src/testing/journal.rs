@@ -26,6 +26,8 @@ pub struct Entry {
     pub partitions: Vec<TopicPartition>,
     /// The groups it is about.
     pub groups: Vec<String>,
+    /// The transactional ids it is about, but those whose coordinator is looked for, which stand among the groups.
+    pub transactional_ids: Vec<String>,
 }
 
 /// The newest requests, oldest first.

@@ -34,6 +34,21 @@ pub struct Settings {
     pub offset_metadata_max_bytes: usize,
     /// The most fetch sessions of one node (`max.incremental.fetch.session.cache.slots`). Default: 1,000.
     pub fetch_sessions: usize,
+    /// The longest that a producer may ask the coordinator to leave its transaction open
+    /// (`transaction.max.timeout.ms`). Default: 15 min.
+    pub transaction_max_timeout: Duration,
+    /// The finalized level of the feature `transaction.version`, 0 to 2: at 2, producers end transactions in the second
+    /// way (KIP-890). The cluster answers every version of a request as Kafka does, whatever is finalized. Default: 2.
+    pub transaction_version: u8,
+    /// How long after the end of a transaction was answered its markers are written. Kafka has no such setting: it is as
+    /// quick as it can. Default: at once.
+    pub transaction_marker_delay: Duration,
+}
+
+impl Settings {
+    /// The newest version of transactions.
+    #[cfg(feature = "net")]
+    pub(super) const MAX_TRANSACTION_VERSION: u8 = 2;
 }
 
 impl Default for Settings {
@@ -51,6 +66,9 @@ impl Default for Settings {
             group_max_size: 1_000,
             offset_metadata_max_bytes: 4_096,
             fetch_sessions: 1_000,
+            transaction_max_timeout: Duration::from_secs(15 * 60),
+            transaction_version: 2,
+            transaction_marker_delay: Duration::ZERO,
         }
     }
 }
@@ -80,6 +98,8 @@ pub struct Limits {
     /// Offsets that one group has committed; committing for more partitions fails with `POLICY_VIOLATION`.
     /// Default: 100,000.
     pub offsets_per_group: usize,
+    /// Transactional ids; beginning with one more fails with `POLICY_VIOLATION`. Default: 10,000.
+    pub transactional_ids: usize,
     /// Requests that the journal remembers; the oldest is forgotten. Default: 100,000.
     pub journal_entries: usize,
 }
@@ -97,6 +117,7 @@ impl Default for Limits {
             producers_per_partition: 10_000,
             groups: 10_000,
             offsets_per_group: 100_000,
+            transactional_ids: 10_000,
             journal_entries: 100_000,
         }
     }

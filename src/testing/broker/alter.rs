@@ -15,6 +15,7 @@ use crate::wire::uuid::Uuid;
 pub(super) fn refuse(request: &Request, version: i16, code: Code) -> Option<Response> {
     let error_code = code.get();
     Some(match request {
+        Request::AddOffsetsToTxn(_) => AddOffsetsToTxnResponse { error_code, ..Default::default() }.into(),
         Request::ApiVersions(_) => ApiVersionsResponse { error_code, ..Default::default() }.into(),
         Request::DescribeCluster(_) => DescribeClusterResponse { error_code, ..Default::default() }.into(),
         Request::DescribeGroups(r) => {
@@ -22,6 +23,7 @@ pub(super) fn refuse(request: &Request, version: i16, code: Code) -> Option<Resp
             DescribeGroupsResponse { groups: r.groups.iter().map(group).collect(), ..Default::default() }
                 .into()
         }
+        Request::EndTxn(_) => EndTxnResponse { error_code, ..Default::default() }.into(),
         Request::Fetch(_) if is_of_session(code) => FetchResponse { error_code, ..Default::default() }.into(),
         Request::FindCoordinator(r) if version >= 4 => {
             let keys = r.coordinator_keys.iter();
@@ -80,6 +82,11 @@ pub(super) fn change(state: &State, response: &mut Response, refusal: &Refusal) 
         name.is_some_and(|name| refusal.covers(name, Some(partition)))
     };
     match response {
+        Response::AddPartitionsToTxn(r) => r.results_by_topic_v3_and_below.iter_mut().for_each(|t| {
+            for p in &mut t.results_by_partition {
+                set(&mut p.partition_error_code, error, covers(&t.name, Uuid::ZERO, p.partition_index));
+            }
+        }),
         Response::CreateTopics(r) => r.topics.iter_mut().for_each(|t| {
             set(&mut t.error_code, error, covers(&t.name, t.topic_id, -1));
         }),
@@ -116,6 +123,11 @@ pub(super) fn change(state: &State, response: &mut Response, refusal: &Refusal) 
                 (p.error_code, p.base_offset, p.log_append_time_ms) = (error, -1, -1);
             }
         }),
+        Response::TxnOffsetCommit(r) => r.topics.iter_mut().for_each(|t| {
+            for p in &mut t.partitions {
+                set(&mut p.error_code, error, covers(&t.name, t.topic_id, p.partition_index));
+            }
+        }),
         _ => {}
     }
 }
@@ -136,7 +148,7 @@ pub(super) fn throttle(response: &mut Response, throttle_time_ms: i32) {
             }
         };
     }
-    set!(ApiVersions CreateTopics DeleteTopics DescribeCluster DescribeGroups Fetch FindCoordinator Heartbeat
-        InitProducerId JoinGroup LeaveGroup ListGroups ListOffsets Metadata OffsetCommit OffsetFetch
-        OffsetForLeaderEpoch Produce SyncGroup);
+    set!(AddOffsetsToTxn AddPartitionsToTxn ApiVersions CreateTopics DeleteTopics DescribeCluster DescribeGroups
+        EndTxn Fetch FindCoordinator Heartbeat InitProducerId JoinGroup LeaveGroup ListGroups ListOffsets Metadata OffsetCommit OffsetFetch
+        OffsetForLeaderEpoch Produce SyncGroup TxnOffsetCommit);
 }

@@ -1,13 +1,15 @@
 //! OffsetCommit and OffsetFetch.
 
+pub(super) mod transactional;
+
 use std::collections::BTreeMap;
 
 use super::call::Call;
+use super::group::offsets::Committer;
 use super::group::{Committed, Group};
 use super::groups::check_group;
 use super::state::{State, TopicKey};
 use crate::error::{Code, Resource};
-use crate::wire::messages::offset_commit_request::OffsetCommitRequestPartition;
 use crate::wire::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -38,13 +40,20 @@ pub(super) fn commit(state: &mut State, call: &Call, request: &OffsetCommitReque
     let allowed = if denied { Err(Code::GROUP_AUTHORIZATION_FAILED) } else { Ok(()) };
     let checked = check_commit(state, call, request);
     let topics = request.topics.iter().map(|topic| {
-        let name = allowed.and_then(|()| topic_name(state, call, topic.topic_id, &topic.name));
+        let key = key(call, BY_ID, topic.topic_id, &topic.name);
+        let name = allowed.and_then(|()| topic_name(state, key, &topic.name));
         let partitions = topic.partitions.iter().map(|partition| {
             // What is not there is said first, whoever asks.
             let done = name.clone().and_then(|name| {
                 check_partition(state, call, &name, partition.partition_index)?;
                 checked?;
-                commit_one(state, &request.group_id, &name, partition)
+                let committed = Committed {
+                    offset: partition.committed_offset,
+                    leader_epoch: partition.committed_leader_epoch,
+                    metadata: partition.committed_metadata.clone().unwrap_or_default(),
+                    number: 0,
+                };
+                commit_one(state, &request.group_id, (&name, partition.partition_index), committed, None)
             });
             OffsetCommitResponsePartition {
                 partition_index: partition.partition_index,
@@ -67,19 +76,27 @@ pub(super) fn commit(state: &mut State, call: &Call, request: &OffsetCommitReque
 /// Whether the group takes commits from who asks.
 fn check_commit(state: &mut State, call: &Call, request: &OffsetCommitRequest) -> Result<(), Code> {
     check_group(state, call, &request.group_id)?;
-    let generation = request.generation_id_or_member_epoch;
-    if !state.has_group(&request.group_id) {
-        if generation >= 0 {
-            let says = call.version >= SAYS_UNKNOWN;
-            return Err(if says { Code::GROUP_ID_NOT_FOUND } else { Code::ILLEGAL_GENERATION });
-        }
-        if !state.ensure_group(&request.group_id) {
-            return Err(Code::COORDINATOR_NOT_AVAILABLE);
-        }
-    }
-    let instance = request.group_instance_id.as_ref();
-    let check = |group: &mut Group| group.check_commit(call.now, generation, &request.member_id, instance);
+    let by = Committer {
+        generation: request.generation_id_or_member_epoch,
+        member_id: &request.member_id,
+        instance: request.group_instance_id.as_ref(),
+    };
+    ensure_group(state, &request.group_id, by, call.version >= SAYS_UNKNOWN)?;
+    let check = |group: &mut Group| group.check_commit(call.now, by);
     state.with_group(&request.group_id, check).unwrap_or(Err(Code::UNKNOWN_MEMBER_ID))
+}
+
+/// Makes the group if it is not there and who commits does not claim to be its member.
+fn ensure_group(state: &mut State, id: &Str, by: Committer<'_>, says_unknown: bool) -> Result<(), Code> {
+    if state.has_group(id) {
+        Ok(())
+    } else if by.generation >= 0 {
+        Err(if says_unknown { Code::GROUP_ID_NOT_FOUND } else { Code::ILLEGAL_GENERATION })
+    } else if state.ensure_group(id) {
+        Ok(())
+    } else {
+        Err(Code::COORDINATOR_NOT_AVAILABLE)
+    }
 }
 
 /// Whether the partition is there, and no fault rule refuses it.
@@ -92,27 +109,26 @@ fn check_partition(state: &State, call: &Call, topic: &Str, index: i32) -> Resul
 fn commit_one(
     state: &mut State,
     group: &Str,
-    name: &Str,
-    partition: &OffsetCommitRequestPartition,
+    partition: (&Str, i32),
+    committed: Committed,
+    producer_id: Option<i64>,
 ) -> Result<(), Code> {
-    let metadata = partition.committed_metadata.clone().unwrap_or_default();
-    if metadata.len() > state.settings.offset_metadata_max_bytes {
+    if committed.metadata.len() > state.settings.offset_metadata_max_bytes {
         return Err(Code::OFFSET_METADATA_TOO_LARGE);
     }
-    let committed = Committed {
-        offset: partition.committed_offset,
-        leader_epoch: partition.committed_leader_epoch,
-        metadata,
-    };
     let limit = state.limits.offsets_per_group;
-    let commit = |group: &mut Group| group.commit(name, partition.partition_index, committed, limit);
+    let commit = |group: &mut Group| group.commit(partition, committed, producer_id, limit);
     let done = state.with_group(group, commit).unwrap_or(false);
     if done { Ok(()) } else { Err(Code::POLICY_VIOLATION) }
 }
 
+/// How a request of this version names a topic, if it does so by id from another version on.
+fn key<'a>(call: &Call, by_id: i16, id: Uuid, name: &'a Str) -> TopicKey<'a> {
+    if call.version >= by_id { TopicKey::Id(id) } else { TopicKey::Name(name) }
+}
+
 /// The name under which a topic's offsets are kept; the topic must be there and allowed.
-fn topic_name(state: &State, call: &Call, id: Uuid, name: &Str) -> Result<Str, Code> {
-    let key = if call.version >= BY_ID { TopicKey::Id(id) } else { TopicKey::Name(name) };
+fn topic_name(state: &State, key: TopicKey<'_>, name: &Str) -> Result<Str, Code> {
     let found = state.find_topic(key).map(|topic| topic.name.clone());
     let known = found.as_ref().unwrap_or(name);
     if state.is_denied(Resource::Topic, known) {
@@ -123,7 +139,11 @@ fn topic_name(state: &State, call: &Call, id: Uuid, name: &Str) -> Result<Str, C
 
 pub(super) fn fetch(state: &State, call: &Call, request: &OffsetFetchRequest) -> OffsetFetchResponse {
     if call.version >= FETCH_MANY {
-        let groups = request.groups.iter().map(|group| fetch_group(state, call, group)).collect();
+        let groups = request
+            .groups
+            .iter()
+            .map(|group| fetch_group(state, call, group, request.require_stable))
+            .collect();
         return OffsetFetchResponse { groups, ..OffsetFetchResponse::default() };
     }
     // One group, in the words of the newer versions.
@@ -136,7 +156,7 @@ pub(super) fn fetch(state: &State, call: &Call, request: &OffsetFetchRequest) ->
         topics.collect()
     });
     let group = OffsetFetchRequestGroup { group_id: request.group_id.clone(), topics, ..Default::default() };
-    let fetched = fetch_group(state, call, &group);
+    let fetched = fetch_group(state, call, &group, request.require_stable);
     let failed = fetched.error_code;
     let topics = if failed != 0 && call.version < TOP_LEVEL_ERROR {
         group.topics.iter().flatten().map(|topic| failed_topic(topic, failed)).collect()
@@ -150,7 +170,12 @@ pub(super) fn fetch(state: &State, call: &Call, request: &OffsetFetchRequest) ->
     }
 }
 
-fn fetch_group(state: &State, call: &Call, wanted: &OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+fn fetch_group(
+    state: &State,
+    call: &Call,
+    wanted: &OffsetFetchRequestGroup,
+    stable: bool,
+) -> OffsetFetchResponseGroup {
     let answer = |topics, code: Code| OffsetFetchResponseGroup {
         group_id: wanted.group_id.clone(),
         topics,
@@ -162,8 +187,8 @@ fn fetch_group(state: &State, call: &Call, wanted: &OffsetFetchRequestGroup) -> 
     }
     let group = state.group(&wanted.group_id);
     let topics = match &wanted.topics {
-        Some(topics) => topics.iter().map(|topic| fetch_topic(state, call, group, topic)).collect(),
-        None => group.map(|group| everything(state, group)).unwrap_or_default(),
+        Some(topics) => topics.iter().map(|topic| fetch_topic(state, call, group, topic, stable)).collect(),
+        None => group.map(|group| everything(state, group, stable)).unwrap_or_default(),
     };
     answer(topics, Code::NONE)
 }
@@ -173,16 +198,19 @@ fn fetch_topic(
     call: &Call,
     group: Option<&Group>,
     wanted: &OffsetFetchRequestTopics,
+    stable: bool,
 ) -> OffsetFetchResponseTopics {
     // What was committed can be read even if the topic is no longer there, unless it is named by id.
-    let name = match topic_name(state, call, wanted.topic_id, &wanted.name) {
+    let name = match topic_name(state, key(call, BY_ID, wanted.topic_id, &wanted.name), &wanted.name) {
         Err(Code::UNKNOWN_TOPIC_OR_PARTITION) => wanted.name.clone(),
         Err(code) => return failed_topic(wanted, code.get()),
         Ok(name) => name,
     };
     let partitions = wanted.partition_indexes.iter().map(|&index| match call.refused(&name, index) {
         Some(code) => fetched(index, None, code.get()),
-        None => fetched(index, group.and_then(|group| group.committed(&name, index)), 0),
+        None => {
+            group.map_or_else(|| fetched(index, None, 0), |group| fetched_of(group, &name, index, stable))
+        }
     });
     OffsetFetchResponseTopics {
         name: wanted.name.clone(),
@@ -202,11 +230,11 @@ fn failed_topic(wanted: &OffsetFetchRequestTopics, code: i16) -> OffsetFetchResp
 }
 
 /// All offsets of a group, but those of topics that nobody may see.
-fn everything(state: &State, group: &Group) -> Vec<OffsetFetchResponseTopics> {
+fn everything(state: &State, group: &Group, stable: bool) -> Vec<OffsetFetchResponseTopics> {
     let mut topics: BTreeMap<&Str, Vec<OffsetFetchResponsePartitions>> = BTreeMap::new();
-    for ((name, index), committed) in group.all_committed() {
+    for (name, index) in group.all_committed() {
         if !state.is_denied(Resource::Topic, name) {
-            topics.entry(name).or_default().push(fetched(*index, Some(committed), 0));
+            topics.entry(name).or_default().push(fetched_of(group, name, *index, stable));
         }
     }
     let topics = topics.into_iter().map(|(name, partitions)| OffsetFetchResponseTopics {
@@ -216,6 +244,15 @@ fn everything(state: &State, group: &Group) -> Vec<OffsetFetchResponseTopics> {
         ..OffsetFetchResponseTopics::default()
     });
     topics.collect()
+}
+
+/// What a group has committed for a partition. Who wants it stable is told to come again while a transaction may change
+/// it (KIP-447).
+fn fetched_of(group: &Group, topic: &Str, index: i32, stable: bool) -> OffsetFetchResponsePartitions {
+    if stable && group.is_unstable(topic, index) {
+        return fetched(index, None, Code::UNSTABLE_OFFSET_COMMIT.get());
+    }
+    fetched(index, group.committed(topic, index), 0)
 }
 
 /// What is committed for a partition; -1 where nothing is.

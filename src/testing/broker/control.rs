@@ -8,11 +8,13 @@ use std::sync::atomic::AtomicU64;
 
 use super::config::TopicConfig;
 use super::state::Node;
+use super::transaction::Transaction;
 use super::{Broker, ConnectionId};
 use crate::engine::machine::Now;
 use crate::error::{Code, Resource};
 use crate::testing::faults::{FaultId, Rule};
 use crate::testing::journal::Entry;
+use crate::testing::transaction::TransactionDescription;
 use crate::types::NodeId;
 use crate::wire::str::Str;
 #[cfg(test)]
@@ -134,6 +136,7 @@ impl Broker {
         let Some(found) = found else { return };
         let held = found.log.bytes();
         found.log.truncate(from);
+        found.lost_records = true;
         let released = held - found.log.bytes();
         found.lead(found.leader);
         self.state.release_log(released);
@@ -141,9 +144,10 @@ impl Broker {
         self.run(now);
     }
 
-    /// Forgets all producers' sequences, as brokers do when a producer was silent for long.
+    /// Forgets all producers' sequences, as brokers do when a producer was silent for long: not those whose transactions
+    /// are open.
     pub(crate) fn forget_producers(&mut self) {
-        self.state.topics_mut().flat_map(|topic| &mut topic.partitions).for_each(|p| p.producers.forget());
+        self.state.topics_mut().flat_map(|topic| &mut topic.partitions).for_each(|p| p.forget_producers(0));
     }
 
     /// Does not let anybody use what is named; the cluster's name is empty.
@@ -163,6 +167,17 @@ impl Broker {
 
     pub(crate) fn remove_fault(&mut self, id: FaultId) {
         self.faults.remove(id);
+    }
+
+    /// Holds back the markers of all transactions that are ended from now on, or writes those that were held back.
+    pub(crate) fn hold_markers(&mut self, now: Now, held: bool) {
+        self.state.hold_markers(now, held);
+        self.run(now);
+    }
+
+    /// All transactional ids.
+    pub(crate) fn transactions(&self) -> Vec<TransactionDescription> {
+        self.state.transactions.by_id.values().map(Transaction::described).collect()
     }
 
     /// What was asked, oldest first.
@@ -191,7 +206,7 @@ impl Broker {
     #[cfg(test)]
     pub(crate) fn log_bytes(&self, topic: &str, partition: i32) -> Option<Bytes> {
         let log = &self.state.topic(topic)?.partition(partition)?.log;
-        Some(log.read(log.start(), usize::MAX, true))
+        Some(log.read(log.start(), log.end(), usize::MAX, true))
     }
 
     #[cfg(test)]
@@ -211,7 +226,13 @@ impl Broker {
         Some(committed.offset)
     }
 
-    /// The node that coordinates a group.
+    /// Where readers of committed records come to a halt in a partition.
+    #[cfg(test)]
+    pub(crate) fn last_stable_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        Some(self.state.topic(topic)?.partition(partition)?.log.stable_end())
+    }
+
+    /// The node that coordinates a group or a transactional id.
     pub(crate) fn coordinator(&self, group: &str) -> Option<NodeId> {
         self.state.coordinator(group).map(NodeId)
     }

@@ -1,4 +1,4 @@
-//! What a request is about: its partitions and its groups.
+//! What a request is about: its partitions, its groups and its transactional ids.
 
 use super::state::State;
 use crate::types::{Partition, TopicName, TopicPartition};
@@ -13,6 +13,9 @@ const WHOLE: [i32; 1] = [-1];
 pub(super) fn partitions(state: &State, request: &Request) -> Vec<TopicPartition> {
     let mut named = Named { state, partitions: Vec::new() };
     match request {
+        Request::AddPartitionsToTxn(r) => r.v3_and_below_topics.iter().for_each(|t| {
+            named.add(&t.name, Uuid::ZERO, t.partitions.iter().copied());
+        }),
         Request::CreateTopics(r) => r.topics.iter().for_each(|t| named.add(&t.name, Uuid::ZERO, WHOLE)),
         Request::DeleteTopics(r) => {
             r.topic_names.iter().for_each(|name| named.add(name, Uuid::ZERO, WHOLE));
@@ -44,6 +47,9 @@ pub(super) fn partitions(state: &State, request: &Request) -> Vec<TopicPartition
         Request::Produce(r) => r.topic_data.iter().for_each(|t| {
             named.add(&t.name, t.topic_id, t.partition_data.iter().map(|p| p.index));
         }),
+        Request::TxnOffsetCommit(r) => r.topics.iter().for_each(|t| {
+            named.add(&t.name, t.topic_id, t.partitions.iter().map(|p| p.partition_index));
+        }),
         _ => {}
     }
     named.partitions
@@ -54,6 +60,7 @@ pub(super) fn groups(request: &Request) -> Vec<String> {
     let one = |group: &Str| vec![group.as_str().to_owned()];
     let all = |groups: &[Str]| groups.iter().map(|group| group.as_str().to_owned()).collect();
     match request {
+        Request::AddOffsetsToTxn(r) => one(&r.group_id),
         Request::DescribeGroups(r) => all(&r.groups),
         Request::FindCoordinator(r) if r.coordinator_keys.is_empty() => one(&r.key),
         Request::FindCoordinator(r) => all(&r.coordinator_keys),
@@ -64,6 +71,21 @@ pub(super) fn groups(request: &Request) -> Vec<String> {
         Request::OffsetFetch(r) if r.groups.is_empty() => one(&r.group_id),
         Request::OffsetFetch(r) => r.groups.iter().map(|group| group.group_id.as_str().to_owned()).collect(),
         Request::SyncGroup(r) => one(&r.group_id),
+        Request::TxnOffsetCommit(r) => one(&r.group_id),
+        _ => Vec::new(),
+    }
+}
+
+/// The transactional ids that a request names.
+pub(super) fn transactional_ids(request: &Request) -> Vec<String> {
+    let one = |id: &Str| vec![id.as_str().to_owned()];
+    match request {
+        Request::AddOffsetsToTxn(r) => one(&r.transactional_id),
+        Request::AddPartitionsToTxn(r) => one(&r.v3_and_below_transactional_id),
+        Request::EndTxn(r) => one(&r.transactional_id),
+        Request::InitProducerId(r) => r.transactional_id.iter().flat_map(one).collect(),
+        Request::Produce(r) => r.transactional_id.iter().flat_map(one).collect(),
+        Request::TxnOffsetCommit(r) => one(&r.transactional_id),
         _ => Vec::new(),
     }
 }

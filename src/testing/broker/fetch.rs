@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use super::call::Call;
 use super::leadership::{check_epoch, check_leader};
+use super::log::transactions::Aborted;
 use super::state::{State, TopicKey};
 use super::topic::Partition;
 use crate::engine::machine::deadline_after;
 use crate::error::{Code, Resource};
 use crate::wire::messages::fetch_response::{
-    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use crate::wire::messages::{FetchRequest, FetchResponse};
 use crate::wire::str::Str;
@@ -139,7 +140,7 @@ impl Fetch {
         let mut data = PartitionData {
             partition_index: wanted.partition,
             high_watermark: log.end(),
-            last_stable_offset: log.end(),
+            last_stable_offset: log.stable_end(),
             log_start_offset: log.start(),
             aborted_transactions: self.committed.then(Vec::new),
             records: Some(Bytes::new()),
@@ -152,14 +153,24 @@ impl Fetch {
         if !(log.start()..=log.end()).contains(&wanted.offset) {
             return Err(Code::OFFSET_OUT_OF_RANGE);
         }
-        if wanted.offset < log.end() {
+        let end = if self.committed { log.stable_end() } else { log.end() };
+        if wanted.offset < end {
             let (Some(most), Some(room)) = (wanted.max_bytes, room) else {
                 return Err(Code::UNKNOWN_SERVER_ERROR);
             };
-            data.records = Some(log.read(wanted.offset, most.min(room), whole_first));
+            let records = log.read(wanted.offset, end, most.min(room), whole_first);
+            if self.committed {
+                let aborted = log.aborted(wanted.offset, records.len());
+                data.aborted_transactions = Some(aborted.into_iter().map(aborted_transaction).collect());
+            }
+            data.records = Some(records);
         }
         Ok(data)
     }
+}
+
+fn aborted_transaction(Aborted { producer_id, first_offset }: Aborted) -> AbortedTransaction {
+    AbortedTransaction { producer_id, first_offset, ..AbortedTransaction::default() }
 }
 
 /// The partition that is wanted, by the topic's name.

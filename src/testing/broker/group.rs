@@ -4,7 +4,7 @@
 
 mod describe;
 pub(super) mod join;
-mod offsets;
+pub(super) mod offsets;
 mod sync;
 
 use std::collections::BTreeMap;
@@ -36,6 +36,10 @@ pub(super) struct Group {
     /// When members that have not asked for their assignment are thrown out.
     sync_until: Option<Instant>,
     offsets: BTreeMap<(Str, i32), Committed>,
+    /// What producers have committed in transactions that are not ended yet, by producer id.
+    in_transactions: BTreeMap<i64, BTreeMap<(Str, i32), Committed>>,
+    /// Counts commits, to find the newer of two.
+    commits: u64,
     answers: Vec<(Ticket, Response)>,
 }
 
@@ -83,6 +87,8 @@ pub(super) struct Committed {
     pub(super) offset: i64,
     pub(super) leader_epoch: i32,
     pub(super) metadata: Str,
+    /// Which commit of the group it was.
+    pub(super) number: u64,
 }
 
 impl Group {
@@ -98,6 +104,8 @@ impl Group {
             pending: BTreeMap::new(),
             sync_until: None,
             offsets: BTreeMap::new(),
+            in_transactions: BTreeMap::new(),
+            commits: 0,
             answers: Vec::new(),
         }
     }

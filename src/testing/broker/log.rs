@@ -1,11 +1,14 @@
 //! The log of one partition: its batches, its offsets, its leader epochs.
 
 mod compact;
+mod stable;
+pub(super) mod transactions;
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use self::transactions::Transactions;
 use crate::wire::batch::{Batch, Batches, set_base_offset, set_leader_epoch};
 
 /// Where the fields lie that a broker changes when it stamps its own time: attributes, largest timestamp, checksum.
@@ -22,6 +25,7 @@ pub(super) struct Log {
     end: i64,
     /// Where each leader epoch began, oldest first.
     epochs: Vec<EpochStart>,
+    transactions: Transactions,
     bytes: usize,
 }
 
@@ -52,7 +56,14 @@ pub(super) struct Found {
 
 impl Log {
     pub(super) fn new() -> Self {
-        Self { batches: VecDeque::new(), start: 0, end: 0, epochs: Vec::new(), bytes: 0 }
+        Self {
+            batches: VecDeque::new(),
+            start: 0,
+            end: 0,
+            epochs: Vec::new(),
+            transactions: Transactions::default(),
+            bytes: 0,
+        }
     }
 
     /// The oldest offset that is still there.
@@ -80,6 +91,25 @@ impl Log {
         append_time: Option<i64>,
         max_timestamp: i64,
     ) -> i64 {
+        let base = self.write(batch, epoch, append_time, max_timestamp);
+        self.transactions.appended(batch.header(), base);
+        base
+    }
+
+    /// Appends the marker that ends a producer's transaction.
+    pub(super) fn append_marker(
+        &mut self,
+        marker: &Batch,
+        epoch: i32,
+        append_time: Option<i64>,
+        commit: bool,
+    ) {
+        let header = *marker.header();
+        let base = self.write(marker, epoch, append_time, header.max_timestamp);
+        self.transactions.marked(header.producer_id, base, !commit);
+    }
+
+    fn write(&mut self, batch: &Batch, epoch: i32, append_time: Option<i64>, max_timestamp: i64) -> i64 {
         let base = self.end;
         let mut bytes = BytesMut::from(&batch.bytes()[..]);
         set_base_offset(&mut bytes, base);
@@ -93,19 +123,20 @@ impl Log {
         base
     }
 
-    /// The bytes from the batch that holds `offset` on, at most `max` of them: the last batch may be cut off, as Kafka
-    /// cuts it. With `whole_first` the first batch comes whole, however long it is; without, a first batch that does not
-    /// fit gives nothing.
-    pub(super) fn read(&self, offset: i64, max: usize, whole_first: bool) -> Bytes {
+    /// The bytes from the batch that holds `offset` to before `end`, at most `max` of them: the last batch may be cut off,
+    /// as Kafka cuts it. With `whole_first` the first batch comes whole, however long it is; without, a first batch that
+    /// does not fit gives nothing.
+    pub(super) fn read(&self, offset: i64, end: i64, max: usize, whole_first: bool) -> Bytes {
         let from = self.batches.partition_point(|batch| batch.last < offset);
-        let Some(first) = self.batches.get(from) else { return Bytes::new() };
+        let to = self.batches.partition_point(|batch| batch.base < end);
+        let Some(first) = self.batches.get(from).filter(|_| from < to) else { return Bytes::new() };
         if first.bytes.len() > max && !whole_first {
             return Bytes::new();
         }
-        if first.bytes.len() >= max || from + 1 == self.batches.len() {
+        if first.bytes.len() >= max || from + 1 == to {
             return first.bytes.clone();
         }
-        let rest = self.batches.range(from..);
+        let rest = self.batches.range(from..to);
         let size = rest.clone().map(|batch| batch.bytes.len()).take_while_sum(max);
         let mut read = BytesMut::with_capacity(size);
         for batch in rest {
@@ -170,6 +201,7 @@ impl Log {
         // A batch that went whole may have begun below the start.
         self.start = self.start.min(self.end);
         self.epochs.retain(|start| start.offset < self.end || start.offset == 0);
+        self.transactions.truncated(self.end);
     }
 
     /// Asserts what must hold between two changes.
@@ -189,6 +221,7 @@ impl Log {
             self.epochs.iter().all(|start| start.offset <= self.end),
             "no epoch begins behind the end"
         );
+        self.transactions.check(self.end);
     }
 
     /// Forgets everything below `offset`, as retention does. The batch that holds it stays in the log.
@@ -198,6 +231,7 @@ impl Log {
             let Some(batch) = self.batches.pop_front() else { break };
             self.bytes -= batch.bytes.len();
         }
+        self.transactions.deleted_before(self.start);
     }
 }
 

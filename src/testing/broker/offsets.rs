@@ -28,10 +28,14 @@ const EARLIEST_PENDING_UPLOAD: (i64, i16) = (-6, 11);
 /// The first version of ListOffsets that carries leader epochs.
 const WITH_EPOCH: i16 = 4;
 
+/// The isolation level of readers that leave out what is not committed.
+const READ_COMMITTED: i8 = 1;
+
 /// No such offset.
 const NONE: Found = Found { timestamp: -1, offset: -1, epoch: -1 };
 
 pub(super) fn list(state: &State, call: &Call, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+    let committed = request.isolation_level == READ_COMMITTED;
     let topics = request.topics.iter().map(|topic| {
         let mut times: BTreeMap<i32, usize> = BTreeMap::new();
         for wanted in &topic.partitions {
@@ -46,7 +50,7 @@ pub(super) fn list(state: &State, call: &Call, request: &ListOffsetsRequest) -> 
             let found = if is_twice {
                 Err(Code::INVALID_REQUEST)
             } else {
-                list_one(state, call, &topic.name, wanted)
+                list_one(state, call, &topic.name, wanted, committed)
             };
             let (code, found) = found.map_or_else(|code| (code, NONE), |found| (Code::NONE, found));
             ListOffsetsPartitionResponse {
@@ -67,25 +71,33 @@ pub(super) fn list(state: &State, call: &Call, request: &ListOffsetsRequest) -> 
     ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }
 }
 
-fn list_one(state: &State, call: &Call, topic: &Str, wanted: &ListOffsetsPartition) -> Result<Found, Code> {
+fn list_one(
+    state: &State,
+    call: &Call,
+    topic: &Str,
+    wanted: &ListOffsetsPartition,
+    committed: bool,
+) -> Result<Found, Code> {
     let partition = find(state, call, topic, wanted.partition_index)?;
     check_leader(partition, call.node)?;
     check_epoch(partition, wanted.current_leader_epoch)?;
     let log = &partition.log;
+    let end = if committed { log.stable_end() } else { log.end() };
+    let readable = |found: Option<Found>| found.filter(|found| found.offset < end).unwrap_or(NONE);
     let knows = |(_, since): (i64, i16)| call.version >= since;
     let decompressed = state.limits.decompressed_batch_bytes;
     match wanted.timestamp {
-        LATEST => Ok(Found { timestamp: -1, offset: log.end(), epoch: partition.leader_epoch }),
+        LATEST => Ok(Found { timestamp: -1, offset: end, epoch: partition.leader_epoch }),
         EARLIEST => Ok(earliest(partition)),
         time if time == EARLIEST_LOCAL.0 && knows(EARLIEST_LOCAL) => Ok(earliest(partition)),
         time if time == MAX_TIMESTAMP.0 && knows(MAX_TIMESTAMP) => {
-            Ok(log.find_max_time(decompressed).unwrap_or(NONE))
+            Ok(readable(log.find_max_time(decompressed)))
         }
         // Nothing is tiered.
         time if time == LATEST_TIERED.0 && knows(LATEST_TIERED) => Ok(NONE),
         time if time == EARLIEST_PENDING_UPLOAD.0 && knows(EARLIEST_PENDING_UPLOAD) => Ok(NONE),
         time if time < 0 => Err(Code::UNSUPPORTED_VERSION),
-        time => Ok(log.find_time(time, decompressed).unwrap_or(NONE)),
+        time => Ok(readable(log.find_time(time, decompressed))),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Produce: batches are checked, deduplicated and appended.
 
+mod verify;
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use self::verify::{Outside, outside_transaction, topic_key};
 use super::call::{Call, Handled};
 use super::producers::Verdict;
 use super::state::{State, TopicKey};
@@ -17,8 +20,6 @@ use crate::wire::messages::produce_response::{
 use crate::wire::messages::{ProduceRequest, ProduceResponse};
 use crate::wire::str::Str;
 
-/// The first version that names topics by id.
-const BY_ID: i16 = 13;
 /// The first version that names the leader to go to instead (KIP-951).
 const LEADER_HINTS: i16 = 10;
 
@@ -30,39 +31,37 @@ struct Written {
 }
 
 pub(super) fn handle(state: &mut State, call: &Call, request: &ProduceRequest) -> Handled {
-    if request.transactional_id.is_some() {
-        // There are no transactions here yet.
-        return answer(state, call, request, |_, _, _| Err(Code::INVALID_REQUEST.into()));
-    }
-    if let Some(code) = refusal(request) {
+    if let Some(code) = refusal(state, request) {
         return answer(state, call, request, |_, _, _| Err(Rejection::new(code, "the request is refused")));
     }
     if !matches!(request.acks, -1..=1) {
         return answer(state, call, request, |_, _, _| Err(Code::INVALID_REQUIRED_ACKS.into()));
     }
+    let outside = match outside_transaction(state, call, request) {
+        Ok(outside) => outside,
+        Err(code) => return answer(state, call, request, |_, _, _| Err(code.into())),
+    };
     answer(state, call, request, |state, topic, data| {
-        produce_one(state, call, topic_key(call.version, topic), data, request.acks)
+        produce_one(state, call, topic_key(call.version, topic), data, request.acks, &outside)
     })
 }
 
 /// Why a request is refused with all its partitions.
-fn refusal(request: &ProduceRequest) -> Option<Code> {
+fn refusal(state: &State, request: &ProduceRequest) -> Option<Code> {
+    let denied = |id: &Str| state.is_denied(Resource::TransactionalId, id);
+    let may_be_transactional = request.transactional_id.as_ref().is_some_and(|id| !denied(id));
     let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
     for records in partitions.filter_map(|partition| partition.records.as_ref()) {
         match cut(records) {
             None => return Some(Code::CORRUPT_MESSAGE),
             // Without a transactional id, nobody may write in a transaction.
-            Some(batches) if batches.first().is_some_and(is_transactional) => {
+            Some(batches) if batches.first().is_some_and(is_transactional) && !may_be_transactional => {
                 return Some(Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
             }
             Some(_) => {}
         }
     }
     None
-}
-
-fn topic_key(version: i16, topic: &TopicProduceData) -> TopicKey<'_> {
-    if version >= BY_ID { TopicKey::Id(topic.topic_id) } else { TopicKey::Name(&topic.name) }
 }
 
 /// Runs `write` for each partition and makes an answer of what it says.
@@ -109,6 +108,7 @@ fn produce_one(
     key: TopicKey<'_>,
     data: &PartitionProduceData,
     acks: i16,
+    outside: &Outside,
 ) -> Result<Written, Rejection> {
     let (name, rules) = match (state.find_topic(key), key) {
         (Ok(topic), _) if state.is_denied(Resource::Topic, &topic.name) => {
@@ -139,6 +139,9 @@ fn produce_one(
     if partition.leader != Some(call.node) {
         return Err(Code::NOT_LEADER_OR_FOLLOWER.into());
     }
+    if let Some(rejection) = outside.get(&(name.clone(), data.index)) {
+        return Err(rejection.clone());
+    }
     let log_start = partition.log.start();
     let needed = topic.config.min_insync_replicas.unwrap_or(state.settings.min_insync_replicas);
     // A partition needs no more replicas than it has.
@@ -166,6 +169,11 @@ fn append(
     let log_start = partition.log.start();
     if header.producer_id >= 0 {
         match partition.producers.judge(&header) {
+            Verdict::Append
+                if !header.attributes.is_transactional() && partition.log.has_open(header.producer_id) =>
+            {
+                return Err(Code::INVALID_TXN_STATE.into());
+            }
             Verdict::Append => {}
             Verdict::Duplicate { base_offset, append_time } => {
                 return Ok(Written { base_offset, append_time, log_start });
@@ -185,7 +193,8 @@ fn append(
     let append_time = time.unwrap_or(-1);
     let base_offset = partition.log.append(&batch, partition.leader_epoch, time, max_timestamp);
     if header.producer_id >= 0 {
-        partition.producers.appended(&header, base_offset, time, producers);
+        partition.producers.appended(&header, base_offset, time);
+        partition.forget_producers(producers);
     }
     state.changes += 1;
     Ok(Written { base_offset, append_time, log_start })

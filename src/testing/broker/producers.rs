@@ -66,42 +66,50 @@ impl Producers {
         if first == expected { Verdict::Append } else { Verdict::Refuse(Code::OUT_OF_ORDER_SEQUENCE_NUMBER) }
     }
 
-    /// Remembers a batch that has been appended, and forgets a producer if there are more than `limit`.
-    pub(super) fn appended(
-        &mut self,
-        header: &BatchHeader,
-        base_offset: i64,
-        append_time: Option<i64>,
-        limit: usize,
-    ) {
+    /// Remembers a batch that has been appended.
+    pub(super) fn appended(&mut self, header: &BatchHeader, base_offset: i64, append_time: Option<i64>) {
         // A batch that comes again is answered with its time, whoever has set it.
         let append_time = append_time.unwrap_or(header.max_timestamp);
-        self.clock += 1;
-        let used = self.clock;
         let (first, last) = sequences(header);
-        let producer = self.known.entry(header.producer_id).or_insert_with(|| Producer {
-            epoch: header.producer_epoch,
-            batches: VecDeque::with_capacity(REMEMBERED),
-            used,
-        });
-        if producer.epoch != header.producer_epoch {
-            producer.epoch = header.producer_epoch;
-            producer.batches.clear();
-        }
+        let producer = self.in_epoch(header.producer_id, header.producer_epoch);
         if producer.batches.len() == REMEMBERED {
             producer.batches.pop_front();
         }
         producer.batches.push_back(Sent { first, last, base_offset, append_time });
-        producer.used = used;
-        if self.known.len() > limit {
-            let silent = self.known.iter().min_by_key(|(_, producer)| producer.used).map(|(id, _)| *id);
-            silent.map(|id| self.known.remove(&id));
-        }
     }
 
-    /// Forgets all, as a broker does after `transactional.id.expiration.ms`.
-    pub(super) fn forget(&mut self) {
-        self.known.clear();
+    /// Remembers a marker that has been appended: what comes under an older epoch comes too late.
+    pub(super) fn marked(&mut self, producer_id: i64, epoch: i16) {
+        self.in_epoch(producer_id, epoch);
+    }
+
+    fn in_epoch(&mut self, producer_id: i64, epoch: i16) -> &mut Producer {
+        self.clock += 1;
+        let new = || Producer { epoch, batches: VecDeque::with_capacity(REMEMBERED), used: 0 };
+        let producer = self.known.entry(producer_id).or_insert_with(new);
+        producer.used = self.clock;
+        if producer.epoch != epoch {
+            producer.epoch = epoch;
+            producer.batches.clear();
+        }
+        producer
+    }
+
+    /// The epoch under which a producer has written.
+    pub(super) fn epoch(&self, producer_id: i64) -> Option<i16> {
+        self.known.get(&producer_id).map(|producer| producer.epoch)
+    }
+
+    /// Forgets the producers that were silent longest until there are no more than `limit`, but none of those that are
+    /// needed still.
+    pub(super) fn forget_down_to(&mut self, limit: usize, is_needed: impl Fn(i64) -> bool) {
+        while self.known.len() > limit {
+            let idle = self.known.iter().filter(|(id, _)| !is_needed(**id));
+            let Some(silent) = idle.min_by_key(|(_, producer)| producer.used).map(|(id, _)| *id) else {
+                return;
+            };
+            self.known.remove(&silent);
+        }
     }
 }
 

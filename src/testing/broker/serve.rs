@@ -8,7 +8,8 @@ use super::effects::{Effects, Ending, Instead};
 use super::fetch::Fetch;
 use super::{Broker, ConnectionId, Current, Reaction, Wait};
 use super::{
-    alter, commit, coordinators, deletions, facts, groups, ids, metadata, offsets, produce, topics, versions,
+    alter, commit, coordinators, deletions, facts, groups, ids, metadata, offsets, produce, topics,
+    transactions, versions,
 };
 use crate::engine::machine::{Now, deadline_after};
 use crate::testing::api::Api;
@@ -83,6 +84,7 @@ impl Broker {
             client_id: received.client_id.as_deref().unwrap_or_default().to_owned(),
             partitions: facts::partitions(&self.state, &received.request),
             groups: facts::groups(&received.request),
+            transactional_ids: facts::transactional_ids(&received.request),
         };
         let rules =
             if self.faults.is_empty() { Vec::new() } else { self.faults.hit(&entry, &mut self.state.random) };
@@ -93,15 +95,18 @@ impl Broker {
     fn handle(&mut self, now: Now, id: ConnectionId, current: Current, request: &Request) {
         let (state, call) = (&mut self.state, &current.call);
         let handled: Handled = match request {
+            Request::AddOffsetsToTxn(request) => transactions::add_offsets(state, call, request).into(),
+            Request::AddPartitionsToTxn(request) => transactions::add_partitions(state, call, request).into(),
             Request::ApiVersions(request) => versions::handle(state, call, request).into(),
             Request::CreateTopics(request) => topics::create(state, call, request).into(),
             Request::DeleteTopics(request) => deletions::delete(state, call, request).into(),
             Request::DescribeCluster(request) => metadata::describe_cluster(state, call, request).into(),
             Request::DescribeGroups(request) => coordinators::describe(state, call, request).into(),
+            Request::EndTxn(request) => transactions::end(state, call, request).into(),
             Request::Fetch(request) => return self.fetch(now, id, current, request),
             Request::FindCoordinator(request) => coordinators::find(state, call, request).into(),
             Request::Heartbeat(request) => groups::heartbeat(state, call, request).into(),
-            Request::InitProducerId(request) => ids::handle(state, request).into(),
+            Request::InitProducerId(request) => ids::handle(state, call, request).into(),
             Request::JoinGroup(request) => groups::join(state, call, request),
             Request::LeaveGroup(request) => groups::leave(state, call, request).into(),
             Request::ListGroups(request) => coordinators::list(state, call, request).into(),
@@ -112,12 +117,9 @@ impl Broker {
             Request::OffsetForLeaderEpoch(request) => offsets::for_leader_epoch(state, call, request).into(),
             Request::Produce(request) => produce::handle(state, call, request),
             Request::SyncGroup(request) => groups::sync(state, call, request),
+            Request::TxnOffsetCommit(request) => commit::transactional::commit(state, call, request).into(),
             // Not advertised, so nothing gets here.
-            Request::AddPartitionsToTxn(_)
-            | Request::AddOffsetsToTxn(_)
-            | Request::EndTxn(_)
-            | Request::TxnOffsetCommit(_)
-            | Request::ConsumerGroupHeartbeat(_) => Handled::Close,
+            Request::ConsumerGroupHeartbeat(_) => Handled::Close,
         };
         match handled {
             Handled::Answer(response) => self.finish(now, id, current, response),

@@ -7,6 +7,7 @@ use super::call::Ticket;
 use super::config::TopicConfig;
 use super::group::Group;
 use super::topic::{Partition, Topic};
+use super::transaction::Transactions;
 use crate::engine::backoff::Random;
 use crate::engine::machine::{Now, earlier};
 use crate::error::{Code, Resource};
@@ -26,6 +27,7 @@ pub(super) struct State {
     topics: BTreeMap<Str, Topic>,
     names: BTreeMap<Uuid, Str>,
     groups: BTreeMap<Str, Group>,
+    pub(super) transactions: Transactions,
     /// Answers of groups whose time has come.
     answers: Vec<(Ticket, Response)>,
     denied: BTreeSet<(u8, Str)>,
@@ -64,6 +66,7 @@ impl State {
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             groups: BTreeMap::new(),
+            transactions: Transactions::default(),
             answers: Vec::new(),
             denied: BTreeSet::new(),
             next_producer_id: 0,
@@ -91,17 +94,23 @@ impl State {
     /// The node that coordinates the group or transaction `key`: its offsets partition's leader.
     pub(super) fn coordinator(&self, key: &str) -> Option<i32> {
         let ids: Vec<i32> = self.nodes.keys().copied().collect();
-        let hash =
-            usize::try_from(u32::from_ne_bytes(java_hash(key).to_ne_bytes()) & 0x7fff_ffff).unwrap_or(0);
-        let first = (hash % OFFSETS_PARTITIONS) % ids.len().max(1);
+        let partition = usize::try_from(Self::offsets_partition(key)).unwrap_or(0);
+        let first = partition % ids.len().max(1);
         let (before, after) = ids.split_at(first.min(ids.len()));
         after.iter().chain(before).copied().find(|id| self.is_up(*id))
+    }
+
+    /// The partition of the offsets topic that holds a group's offsets.
+    pub(super) fn offsets_partition(group: &str) -> i32 {
+        (java_hash(group) & i32::MAX) % OFFSETS_PARTITIONS
     }
 
     /// A node came or went: leaders and coordinators move.
     pub(super) fn set_up(&mut self, now: Now, id: i32, up: bool) {
         let before: Vec<(Str, Option<i32>)> =
             self.groups.keys().map(|group| (group.clone(), self.coordinator(group))).collect();
+        let ids = self.transactions.by_id.keys();
+        let of_ids: Vec<Option<i32>> = ids.map(|id| self.coordinator(id)).collect();
         let Some(node) = self.nodes.get_mut(&id) else { return };
         node.up = up;
         for (group, coordinator) in before {
@@ -109,11 +118,17 @@ impl State {
                 self.with_group(&group, |group| group.moved(now));
             }
         }
+        let ids: Vec<Option<i32>> = self.transactions.by_id.keys().map(|id| self.coordinator(id)).collect();
+        let moved = of_ids.iter().zip(&ids).map(|(before, after)| before != after);
+        for (transaction, _) in self.transactions.by_id.values_mut().zip(moved).filter(|(_, moved)| *moved) {
+            transaction.coordinator_epoch += 1;
+        }
         let nodes = &self.nodes;
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
             partition.nodes_changed(|id| nodes.get(&id).is_some_and(|node| node.up));
         }
         self.changes += 1;
+        self.write_markers(now);
     }
 
     // Topics.
@@ -254,6 +269,12 @@ impl State {
         }
     }
 
+    /// A marker has come for what a producer has committed in a partition of the offsets topic.
+    pub(super) fn complete_offsets(&mut self, partition: i32, producer_id: i64, commit: bool) {
+        let here = self.groups.values_mut().filter(|group| Self::offsets_partition(&group.id) == partition);
+        here.for_each(|group| group.complete(producer_id, commit));
+    }
+
     pub(super) fn groups_deadline(&self) -> Option<Instant> {
         self.groups.values().fold(None, |deadline, group| earlier(deadline, group.deadline()))
     }
@@ -291,6 +312,8 @@ impl State {
         debug_assert!(self.log_bytes <= self.limits.log_bytes, "the logs are bounded");
         debug_assert!(self.topics.len() <= self.limits.topics, "the topics are bounded");
         debug_assert!(self.groups.len() <= self.limits.groups, "the groups are bounded");
+        self.groups.values().for_each(|group| group.check(self.limits.offsets_per_group));
+        self.check_transactions();
         debug_assert!(self.answers.is_empty(), "what can be answered is answered");
     }
 
@@ -301,7 +324,7 @@ impl State {
 }
 
 /// Kafka's `offsets.topic.num.partitions`.
-const OFFSETS_PARTITIONS: usize = 50;
+const OFFSETS_PARTITIONS: i32 = 50;
 
 /// `String.hashCode` of Java, by which Kafka finds a group's partition of `__consumer_offsets`.
 fn java_hash(text: &str) -> i32 {

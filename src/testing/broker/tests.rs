@@ -11,6 +11,7 @@ mod offsets;
 mod produce;
 mod sessions;
 mod topics;
+mod transactions;
 mod versions;
 
 use std::collections::{BTreeMap, VecDeque};

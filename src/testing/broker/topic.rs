@@ -26,6 +26,8 @@ pub(super) struct Partition {
     pub(super) leader_epoch: i32,
     pub(super) log: Log,
     pub(super) producers: Producers,
+    /// An unclean election has lost records, and with them perhaps the ends of transactions.
+    pub(super) lost_records: bool,
 }
 
 impl Topic {
@@ -39,6 +41,17 @@ impl Topic {
 }
 
 impl Partition {
+    /// Whether a producer's transaction is open here, under the epoch.
+    pub(super) fn has_open(&self, producer_id: i64, epoch: i16) -> bool {
+        self.log.has_open(producer_id) && self.producers.epoch(producer_id) == Some(epoch)
+    }
+
+    /// Forgets the producers that were silent longest, but none with a transaction that is open.
+    pub(super) fn forget_producers(&mut self, limit: usize) {
+        let log = &self.log;
+        self.producers.forget_down_to(limit, |id| log.has_open(id));
+    }
+
     /// A partition whose leader is the first of its replicas that is alive.
     pub(super) fn new(replicas: Vec<i32>, is_up: impl Fn(i32) -> bool) -> Self {
         let mut partition = Self {
@@ -48,6 +61,7 @@ impl Partition {
             leader_epoch: -1,
             log: Log::new(),
             producers: Producers::default(),
+            lost_records: false,
         };
         partition.nodes_changed(is_up);
         partition

@@ -8,7 +8,8 @@ use crate::wire::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::versions::ApiKey;
 
 /// The APIs that are answered, as a 4.4 broker advertises them. Produce is advertised from 0, and yet a request below 3
-/// has its connection closed: Kafka does so for the sake of old librdkafka clients.
+/// has its connection closed: Kafka does so for the sake of old librdkafka clients. Versions 4 and 5 of AddPartitionsToTxn
+/// are for brokers; here they close the connection too.
 pub(super) const ADVERTISED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::Produce, 0, 13),
     (ApiKey::Fetch, 4, 18),
@@ -28,11 +29,15 @@ pub(super) const ADVERTISED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DeleteTopics, 1, 6),
     (ApiKey::InitProducerId, 0, 5),
     (ApiKey::OffsetForLeaderEpoch, 2, 4),
+    (ApiKey::AddPartitionsToTxn, 0, 5),
+    (ApiKey::AddOffsetsToTxn, 0, 4),
+    (ApiKey::EndTxn, 0, 5),
+    (ApiKey::TxnOffsetCommit, 0, 6),
     (ApiKey::DescribeCluster, 0, 2),
 ];
 
 /// The features of a 4.4 broker: name, lowest and highest level it has, and the level that the cluster has finalized.
-/// What the embedded broker does not do yet is not finalized.
+/// What the embedded broker does not do yet is not finalized; that of transactions is for the cluster's settings to say.
 const FEATURES: &[(&str, i16, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1, 0),
     ("group.version", 0, 1, 0),
@@ -40,8 +45,9 @@ const FEATURES: &[(&str, i16, i16, i16)] = &[
     ("metadata.version", 7, 33, 33),
     ("share.version", 0, 2, 0),
     ("streams.version", 0, 1, 0),
-    ("transaction.version", 0, 2, 0),
+    (TRANSACTIONS, 0, 2, 0),
 ];
+const TRANSACTIONS: &str = "transaction.version";
 
 /// The first version that shows features whose lowest level is 0.
 const ALL_FEATURES: i16 = 4;
@@ -57,8 +63,10 @@ pub(super) fn handle(state: &State, call: &Call, request: &ApiVersionsRequest) -
         max_version,
         ..SupportedFeatureKey::default()
     });
-    let finalized = FEATURES.iter().filter(|(.., level)| *level > 0);
-    let finalized = finalized.map(|&(name, .., level)| FinalizedFeatureKey {
+    let transactions = i16::from(state.settings.transaction_version);
+    let level = |name: &str, level| if name == TRANSACTIONS { transactions } else { level };
+    let finalized = FEATURES.iter().map(|&(name, .., fixed)| (name, level(name, fixed)));
+    let finalized = finalized.filter(|(_, level)| *level > 0).map(|(name, level)| FinalizedFeatureKey {
         name: name.into(),
         max_version_level: level,
         min_version_level: level,

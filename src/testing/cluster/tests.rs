@@ -9,14 +9,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::net::transport::Stream;
+use crate::testing::transaction::TransactionState;
 use crate::wire::batch::BatchBuilder;
 use crate::wire::calls::{Request, Response};
 use crate::wire::compress::{Codec, Compression};
+use crate::wire::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use crate::wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use crate::wire::messages::metadata_request::MetadataRequestTopic;
 use crate::wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use crate::wire::messages::{
-    FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, FetchRequest,
+    FetchResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, MetadataResponse,
+    ProduceRequest, ProduceResponse,
 };
 
 struct Peer(Box<dyn Stream>);
@@ -189,6 +193,47 @@ async fn a_dropped_cluster_closes_everything() {
 }
 
 #[tokio::test]
+async fn transactions_are_seen_while_their_markers_are_held_back() {
+    let cluster = Cluster::builder().transaction_version(1).topic("t", 1).start().await.unwrap();
+    let mut producer = Peer::connect(&cluster, 0).await.unwrap();
+    let id = InitProducerIdRequest {
+        transactional_id: Some("tx".into()),
+        transaction_timeout_ms: 1_000,
+        producer_id: -1,
+        producer_epoch: -1,
+        ..Default::default()
+    };
+    let begun: InitProducerIdResponse = producer.ask(4, id).await;
+    let topic = AddPartitionsToTxnTopic { name: "t".into(), partitions: vec![0], ..Default::default() };
+    let add = AddPartitionsToTxnRequest {
+        v3_and_below_transactional_id: "tx".into(),
+        v3_and_below_producer_id: begun.producer_id,
+        v3_and_below_topics: vec![topic],
+        ..Default::default()
+    };
+    let _: AddPartitionsToTxnResponse = producer.ask(3, add).await;
+    cluster.hold_transaction_markers(true).await.unwrap();
+    let end = EndTxnRequest {
+        transactional_id: "tx".into(),
+        producer_id: begun.producer_id,
+        committed: true,
+        ..Default::default()
+    };
+    let ended: EndTxnResponse = producer.ask(4, end).await;
+    assert_eq!(ended.error_code, 0);
+    let seen = cluster.transactions().await.unwrap().remove(0);
+    assert_eq!((seen.transactional_id.as_str(), seen.state), ("tx", TransactionState::PrepareCommit));
+    assert_eq!((seen.producer_id, seen.producer_epoch), (begun.producer_id, 0));
+    assert_eq!(seen.partitions, [TopicPartition::new("t", 0)]);
+    assert_eq!(seen.timeout, Duration::from_secs(1));
+    assert_eq!(cluster.log_end_offset("t", 0).await.unwrap(), Some(0));
+    cluster.hold_transaction_markers(false).await.unwrap();
+    let seen = cluster.transactions().await.unwrap().remove(0);
+    assert_eq!((seen.state, seen.partitions), (TransactionState::CompleteCommit, Vec::new()));
+    assert_eq!(cluster.log_end_offset("t", 0).await.unwrap(), Some(1));
+}
+
+#[tokio::test]
 async fn mistakes_in_the_plan_are_typed_errors() {
     let broker = |error: Error| match error.kind() {
         ErrorKind::Broker { code, .. } => *code,
@@ -201,6 +246,7 @@ async fn mistakes_in_the_plan_are_typed_errors() {
         (Cluster::builder().topic("t", 0), Code::INVALID_PARTITIONS),
         (Cluster::builder().topic("t", 1).topic("t", 1), Code::TOPIC_ALREADY_EXISTS),
         (Cluster::builder().topic_with("t", 1, &[("no.such", "1")]), Code::INVALID_CONFIG),
+        (Cluster::builder().transaction_version(3), Code::INVALID_UPDATE_VERSION),
     ] {
         assert_eq!(broker(builder.in_memory().start().await.unwrap_err()), code);
     }

@@ -1,66 +1,122 @@
 //! The offsets that a group has committed.
 
+use std::collections::BTreeMap;
+
 use super::{Committed, Group, Phase};
 use crate::engine::machine::Now;
 use crate::error::Code;
 use crate::wire::str::Str;
+
+/// Who commits.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::testing::broker) struct Committer<'a> {
+    /// Below 0 for one that is no member.
+    pub(in crate::testing::broker) generation: i32,
+    pub(in crate::testing::broker) member_id: &'a Str,
+    pub(in crate::testing::broker) instance: Option<&'a Str>,
+}
 
 impl Group {
     /// Whether somebody may commit: a member of the current generation, or anybody while there are no members.
     pub(in crate::testing::broker) fn check_commit(
         &mut self,
         now: Now,
-        generation: i32,
-        member_id: &Str,
-        instance: Option<&Str>,
+        by: Committer<'_>,
     ) -> Result<(), Code> {
-        if generation < 0 && self.phase == Phase::Empty {
+        if by.generation < 0 && self.phase == Phase::Empty {
             return Ok(());
         }
-        if generation < 0 && member_id.is_empty() && instance.is_none() {
+        if let Some(index) = self.committer(by)? {
+            if self.phase == Phase::Completing {
+                return Err(Code::REBALANCE_IN_PROGRESS);
+            }
+            self.is_alive(now, index);
+            Ok(())
+        } else {
             // A group that manages its members itself does not take commits from aside.
-            return Err(Code::UNKNOWN_MEMBER_ID);
+            Err(Code::UNKNOWN_MEMBER_ID)
         }
-        let index = self.member(member_id, instance)?;
-        if generation != self.generation {
-            return Err(Code::ILLEGAL_GENERATION);
-        }
-        if self.phase == Phase::Completing {
-            return Err(Code::REBALANCE_IN_PROGRESS);
-        }
-        self.is_alive(now, index);
-        Ok(())
     }
 
-    /// Commits an offset; whether there was room for it.
+    /// Whether somebody may commit in a transaction: who does not say that it is a member may, and the phase does not
+    /// matter.
+    pub(in crate::testing::broker) fn check_commit_in_transaction(
+        &self,
+        by: Committer<'_>,
+    ) -> Result<(), Code> {
+        if by.generation < 0 && self.phase == Phase::Empty { Ok(()) } else { self.committer(by).map(drop) }
+    }
+
+    /// The member that commits, in its generation; nothing if it does not say that it is one.
+    fn committer(&self, by: Committer<'_>) -> Result<Option<usize>, Code> {
+        if by.generation < 0 && by.member_id.is_empty() && by.instance.is_none() {
+            return Ok(None);
+        }
+        let index = self.member(by.member_id, by.instance)?;
+        if by.generation == self.generation { Ok(Some(index)) } else { Err(Code::ILLEGAL_GENERATION) }
+    }
+
+    /// Commits an offset, with the end of a producer's transaction if one is named; whether there was room for it.
     pub(in crate::testing::broker) fn commit(
         &mut self,
-        topic: &Str,
-        partition: i32,
+        (topic, partition): (&Str, i32),
         committed: Committed,
+        producer_id: Option<i64>,
         limit: usize,
     ) -> bool {
         let key = (topic.clone(), partition);
-        let fits = self.offsets.len() < limit || self.offsets.contains_key(&key);
+        let held = self.held_offsets();
+        self.commits += 1;
+        let committed = Committed { number: self.commits, ..committed };
+        let offsets = match producer_id {
+            None => &mut self.offsets,
+            Some(id) => self.in_transactions.entry(id).or_default(),
+        };
+        let fits = held < limit || offsets.contains_key(&key);
         if fits {
-            self.offsets.insert(key, committed);
+            offsets.insert(key, committed);
         }
         fits
+    }
+
+    fn held_offsets(&self) -> usize {
+        self.offsets.len() + self.in_transactions.values().map(BTreeMap::len).sum::<usize>()
+    }
+
+    /// The producer's transaction has ended.
+    pub(in crate::testing::broker) fn complete(&mut self, producer_id: i64, commit: bool) {
+        let offsets = self.in_transactions.remove(&producer_id).filter(|_| commit);
+        for (key, committed) in offsets.into_iter().flatten() {
+            let newer = |known: &Committed| known.number > committed.number;
+            if !self.offsets.get(&key).is_some_and(newer) {
+                self.offsets.insert(key, committed);
+            }
+        }
+    }
+
+    /// Whether a transaction that is not ended may change what is committed for a partition.
+    pub(in crate::testing::broker) fn is_unstable(&self, topic: &Str, partition: i32) -> bool {
+        let key = (topic.clone(), partition);
+        self.in_transactions.values().any(|offsets| offsets.contains_key(&key))
+    }
+
+    /// Asserts that what is committed is bounded.
+    pub(in crate::testing::broker) fn check(&self, limit: usize) {
+        debug_assert!(self.held_offsets() <= limit, "{}: the offsets are bounded", self.id);
     }
 
     pub(in crate::testing::broker) fn committed(&self, topic: &Str, partition: i32) -> Option<&Committed> {
         self.offsets.get(&(topic.clone(), partition))
     }
 
-    /// All that is committed, by topic and partition.
-    pub(in crate::testing::broker) fn all_committed(
-        &self,
-    ) -> impl Iterator<Item = (&(Str, i32), &Committed)> {
-        self.offsets.iter()
+    /// The partitions for which something is committed.
+    pub(in crate::testing::broker) fn all_committed(&self) -> impl Iterator<Item = &(Str, i32)> {
+        self.offsets.keys()
     }
 
     /// Forgets what was committed for a topic that is deleted.
     pub(in crate::testing::broker) fn topic_deleted(&mut self, topic: &str) {
-        self.offsets.retain(|(name, _), _| name != topic);
+        let all = self.in_transactions.values_mut().chain([&mut self.offsets]);
+        all.for_each(|offsets| offsets.retain(|(name, _), _| name != topic));
     }
 }

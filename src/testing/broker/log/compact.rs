@@ -16,19 +16,30 @@ const COUNT: usize = 57;
 const PREFIX: usize = 12;
 
 impl Log {
-    /// Compacts the whole log. A batch of which nothing stays goes, unless it is the newest of its producer: that one
-    /// stays without records, because its sequence is needed. What does not decompress within `limit` bytes stays.
+    /// Compacts the log up to its last stable offset. Records of aborted transactions go; markers stay, as they do in
+    /// Kafka for `delete.retention.ms`. A batch of which nothing stays goes, unless it is the newest of its producer: that
+    /// one stays without records, because its sequence is needed. What does not decompress within `limit` bytes stays.
     pub(in crate::testing::broker) fn compact(&mut self, limit: usize) {
         let mut newest: BTreeMap<Bytes, i64> = BTreeMap::new();
         let mut newest_batches: BTreeMap<i64, i64> = BTreeMap::new();
-        for batch in &self.batches {
-            batch.each(limit, |key, offset, _| {
-                newest.insert(Bytes::copy_from_slice(key), offset);
-            });
+        let stable = self.stable_end();
+        let transactions = &self.transactions;
+        let is_aborted = |batch: &Stored| {
+            let of_batch =
+                |header: BatchHeader| transactions.is_aborted(header.producer_id, header.base_offset);
+            batch.header().filter(|header| header.attributes.is_transactional()).is_some_and(of_batch)
+        };
+        for batch in self.batches.iter().filter(|batch| !batch.is_control()) {
             newest_batches.insert(batch.producer_id(), batch.base);
+            if batch.base < stable && !is_aborted(batch) {
+                batch.each(limit, |key, offset, _| {
+                    newest.insert(Bytes::copy_from_slice(key), offset);
+                });
+            }
         }
-        for batch in &mut self.batches {
-            batch.keep(limit, |key, offset| newest.get(key) == Some(&offset));
+        for batch in self.batches.iter_mut().filter(|batch| batch.base < stable && !batch.is_control()) {
+            let aborted = is_aborted(batch);
+            batch.keep(limit, |key, offset| !aborted && newest.get(key) == Some(&offset));
         }
         self.batches.retain(|batch| {
             let producer = batch.producer_id();
@@ -41,6 +52,10 @@ impl Log {
 impl Stored {
     fn producer_id(&self) -> i64 {
         self.header().map_or(-1, |header| header.producer_id)
+    }
+
+    fn is_control(&self) -> bool {
+        self.header().is_some_and(|header| header.attributes.is_control())
     }
 
     fn count(&self) -> u32 {

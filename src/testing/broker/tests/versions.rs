@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::*;
 use crate::error::Code;
+use crate::wire::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use crate::wire::messages::create_topics_request::CreatableTopic;
 use crate::wire::messages::delete_topics_request::DeleteTopicState;
 use crate::wire::messages::leave_group_request::MemberIdentity;
@@ -13,6 +14,9 @@ use crate::wire::messages::offset_commit_request::{OffsetCommitRequestPartition,
 use crate::wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic};
 use crate::wire::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use crate::wire::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use crate::wire::messages::*;
 
@@ -78,6 +82,17 @@ fn produce_is_advertised_from_zero_and_features_with_level_zero_from_version_fou
             3 => assert_eq!(supported, ["metadata.version"]),
             _ => assert_eq!(supported.len(), 7),
         }
+    }
+}
+
+#[test]
+fn the_version_of_transactions_is_finalized_as_the_cluster_is_set() {
+    for version in 0..=2 {
+        let mut world = World::with(1, |settings, _| settings.transaction_version = version);
+        let response: ApiVersionsResponse = world.ask(1, 4, api_versions("milena"));
+        let mut levels = response.finalized_features.iter();
+        let level = levels.find(|feature| feature.name == "transaction.version");
+        assert_eq!(level.map_or(0, |feature| feature.max_version_level), i16::from(version));
     }
 }
 
@@ -208,6 +223,22 @@ fn sample_of_groups(world: &World, key: ApiKey, version: i16) -> Option<Request>
             DescribeGroupsRequest { groups: vec!["g".into(), "no".into()], ..Default::default() }.into()
         }
         ApiKey::ListGroups => ListGroupsRequest::default().into(),
+        ApiKey::AddPartitionsToTxn => {
+            let topic =
+                AddPartitionsToTxnTopic { name: "t".into(), partitions: vec![0], ..Default::default() };
+            let v3_and_below_topics = vec![topic];
+            AddPartitionsToTxnRequest { v3_and_below_topics, ..Default::default() }.into()
+        }
+        ApiKey::AddOffsetsToTxn => {
+            AddOffsetsToTxnRequest { group_id: "g".into(), ..Default::default() }.into()
+        }
+        ApiKey::EndTxn => EndTxnRequest::default().into(),
+        ApiKey::TxnOffsetCommit => {
+            let partitions = vec![TxnOffsetCommitRequestPartition::default()];
+            let name = if version < 6 { "t".into() } else { Str::default() };
+            let topic = TxnOffsetCommitRequestTopic { name, partitions, ..Default::default() };
+            TxnOffsetCommitRequest { group_id: "g".into(), topics: vec![topic], ..Default::default() }.into()
+        }
         _ => return None,
     })
 }
@@ -220,6 +251,8 @@ fn every_advertised_version_is_answered() {
     world.produce(0, batch(&["value"]));
     for &(key, min, max) in super::super::versions::ADVERTISED {
         let lowest = min.max(key.supported().min);
+        // The newest of one API are for brokers.
+        let max = if key == ApiKey::AddPartitionsToTxn { 3 } else { max };
         assert!(max <= key.supported().max, "{key}");
         // Node 2 leads nothing, so that the answers hold errors and hints.
         for (version, node) in (lowest..=max).flat_map(|version| [(version, 1), (version, 2)]) {

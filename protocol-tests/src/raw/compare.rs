@@ -137,8 +137,16 @@ const IDS: &[(&str, &str)] = &[
 const MESSAGES: &[&str] = &["BatchIndexErrorMessage", "ErrorMessage"];
 const TIMES: &[&str] = &["BaseTimestamp", "LogAppendTimeMs", "MaxTimestamp", "Timestamp"];
 const LEFT_OUT: &[&str] = &["FinalizedFeaturesEpoch", "ThrottleTimeMs"];
-const UNORDERED: &[&str] =
-    &["ApiKeys", "Configs", "FinalizedFeatures", "Groups", "Members", "SupportedFeatures", "Topics"];
+const UNORDERED: &[&str] = &[
+    "ApiKeys",
+    "Configs",
+    "FinalizedFeatures",
+    "Groups",
+    "Members",
+    "ResultsByPartition",
+    "SupportedFeatures",
+    "Topics",
+];
 
 /// Whether Kafka gives a list the order of some hash map. What Fetch answers has an order.
 fn is_unordered(field: &str, elements: &[Value]) -> bool {

@@ -4,7 +4,7 @@
 //! `DIFFERENTIAL=fetch cargo test -p protocol-tests --test differential` runs the scripts whose name has `fetch` in it.
 //!
 //! The rules that are written in a script are those that were measured on Kafka 4.4.0, and hold on both. Not here yet:
-//! the rules of transactions, which wait until the client has transactions, and those of KIP-848 groups.
+//! the rules of KIP-848 groups.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
@@ -24,6 +24,11 @@ mod recreated;
 mod sequences;
 mod sessions;
 mod topics;
+mod transactional;
+mod txn;
+mod txn_first;
+mod txn_offsets;
+mod txn_timeouts;
 mod versions;
 
 use std::thread;
@@ -53,11 +58,12 @@ const SCRIPTS: &[Script] = &[
     sequences::SCRIPT,
     sessions::SCRIPT,
     topics::SCRIPT,
+    txn::SCRIPT,
     versions::SCRIPT,
 ];
 
 /// What older versions answer in the same way: the parts whose versions and rules have not changed since.
-const OLD_SCRIPTS: &[Script] = &[sequences::OLD_SCRIPT, sessions::SCRIPT, epochs::SCRIPT];
+const OLD_SCRIPTS: &[Script] = &[sequences::OLD_SCRIPT, sessions::SCRIPT, epochs::SCRIPT, txn::OLD_SCRIPT];
 
 #[test]
 fn embedded_answers_as_kafka_4_4_0() {
@@ -105,6 +111,8 @@ fn compare_with(version: Version, scripts: &[Script]) {
     }
     let kafka = RealCluster::builder(version)
         .with_property("auto.create.topics.enable", "true")
+        // Transactions that last too long are looked for so often.
+        .with_property("transaction.abort.timed.out.transaction.cleanup.interval.ms", "200")
         // Its records are old: no retention while the scripts run.
         .with_property("log.initial.task.delay.ms", "86400000")
         .with_property("log.retention.check.interval.ms", "86400000");

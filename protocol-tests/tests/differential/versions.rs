@@ -11,7 +11,7 @@ pub(crate) const SCRIPT: Script = Script {
     allowed: &[Allowed {
         step: "ApiVersions",
         field: "/FinalizedFeatures",
-        why: "only what the embedded broker does is finalized in it: no transactions yet, no new group protocols",
+        why: "only what the embedded broker does is finalized in it: no new group protocols",
     }],
 };
 

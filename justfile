@@ -43,6 +43,10 @@ layers:
 bench *arguments:
     cargo bench -p milena --features testing --bench path {{ arguments }}
 
+# Measure milena's producer beside librdkafka: `just peers lz4 --kafka 4.4.0`; see benches/peers/README.md.
+peers *arguments:
+    cargo run --release --locked --manifest-path benches/peers/Cargo.toml -- {{ arguments }}
+
 # Check licences, bans and sources of the dependencies.
 deny:
     cargo deny check bans licenses sources

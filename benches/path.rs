@@ -27,11 +27,12 @@ use std::time::Duration;
 use events::events;
 use milena::testing::Cluster;
 use milena::{Client, Compression, Config, Consumer, Delivery, Isolation, Producer, Record};
-use null_broker::{NullBroker, PARTITIONS};
+use null_broker::NullBroker;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, watch};
 
 const TOPIC: &str = "bench";
+const PARTITIONS: i32 = 6;
 /// Bytes of values in a round: many batches, so that what is done once for each is seen too.
 const ROUND: usize = 32 << 20;
 const ROUNDS: usize = 8;
@@ -77,7 +78,7 @@ impl fmt::Display for Load {
 fn main() -> ExitCode {
     // `cargo bench -- "1024 B"` measures what has this in its name.
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let null = NullBroker::start().expect("a free port on loopback");
+    let null = NullBroker::start(PARTITIONS, None).expect("a free port on loopback");
     let mut passed = true;
     for load in LOADS {
         let title = format!("null broker, {load}");

@@ -1,25 +1,34 @@
 //! A broker that costs its client nothing: it acknowledges at once without looking at the records, and serves the
 //! largest batch that it was ever sent, again and again and without an end.
 //!
-//! It speaks one version of each API, none of them with tagged fields, so any client's requests are read in a few
-//! lines. It has one node, and any topic has [`PARTITIONS`] partitions.
+//! It speaks few versions of each API, none of them with tagged fields, so any client's requests are read in a few
+//! lines. It has one node, and all topics have the same number of partitions.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-pub(crate) const PARTITIONS: i32 = 6;
-
 const PRODUCE: i16 = 0;
 const FETCH: i16 = 1;
 const LIST_OFFSETS: i16 = 2;
 const METADATA: i16 = 3;
+const FIND_COORDINATOR: i16 = 10;
 const API_VERSIONS: i16 = 18;
 const INIT_PRODUCER_ID: i16 = 22;
-/// The APIs and the only version of each.
-const APIS: [(i16, i16); 6] =
-    [(PRODUCE, 7), (FETCH, 4), (LIST_OFFSETS, 2), (METADATA, 4), (API_VERSIONS, 0), (INIT_PRODUCER_ID, 0)];
+/// The APIs, each with its oldest and newest version. librdkafka takes a broker for one that knows today's batches by
+/// Produce 3, and for one that knows LZ4 by FindCoordinator 0, which no producer asks for.
+const APIS: [(i16, i16, i16); 7] = [
+    (PRODUCE, 3, 7),
+    (FETCH, 4, 4),
+    (LIST_OFFSETS, 2, 2),
+    (METADATA, 4, 4),
+    (FIND_COORDINATOR, 0, 0),
+    (API_VERSIONS, 0, 0),
+    (INIT_PRODUCER_ID, 0, 0),
+];
+/// From this version on, an answer to Produce tells where the log starts.
+const PRODUCE_WITH_LOG_START: i16 = 5;
 
 const UNSUPPORTED_VERSION: i16 = 35;
 /// Where the count of records stands in a batch.
@@ -33,27 +42,37 @@ struct Canned {
     records: i64,
 }
 
+/// What the connections share.
+struct Shared {
+    partitions: i32,
+    /// Where clients are told to find the broker.
+    port: u16,
+    canned: Mutex<Canned>,
+}
+
 /// Serves until the process ends.
 pub(crate) struct NullBroker {
     address: SocketAddr,
-    canned: Arc<Mutex<Canned>>,
+    shared: Arc<Shared>,
 }
 
 impl NullBroker {
-    /// Starts a broker on a free port of loopback, with a thread for each connection.
-    pub(crate) fn start() -> io::Result<Self> {
+    /// Starts a broker on a free port of loopback, with a thread for each connection. Clients are told that it is at the
+    /// port `advertised`, as one says who stands behind a proxy, or at its own.
+    pub(crate) fn start(partitions: i32, advertised: Option<u16>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let canned = Arc::<Mutex<Canned>>::default();
-        let shared = Arc::clone(&canned);
+        let port = advertised.unwrap_or_else(|| address.port());
+        let shared = Arc::new(Shared { partitions, port, canned: Mutex::default() });
+        let broker = Self { address, shared: Arc::clone(&shared) };
         named().spawn(move || {
             for stream in listener.incoming().flatten() {
-                let connection = Connection { stream, port: address.port(), canned: Arc::clone(&shared) };
+                let connection = Connection { stream, shared: Arc::clone(&shared) };
                 // A connection ends when its client closes it.
                 let _ = named().spawn(move || connection.serve());
             }
         })?;
-        Ok(Self { address, canned })
+        Ok(broker)
     }
 
     pub(crate) fn address(&self) -> String {
@@ -62,7 +81,7 @@ impl NullBroker {
 
     /// Serves nothing of what was sent until now.
     pub(crate) fn forget(&self) {
-        *lock(&self.canned) = Canned::default();
+        *lock(&self.shared.canned) = Canned::default();
     }
 }
 
@@ -73,8 +92,7 @@ fn named() -> thread::Builder {
 
 struct Connection {
     stream: TcpStream,
-    port: u16,
-    canned: Arc<Mutex<Canned>>,
+    shared: Arc<Shared>,
 }
 
 impl Connection {
@@ -104,7 +122,7 @@ impl Connection {
         }
         let _client_id = request.string();
         match api {
-            PRODUCE => self.produce(request, out),
+            PRODUCE => self.produce(version, request, out),
             FETCH => self.fetch(request, out),
             LIST_OFFSETS => list_offsets(request, out),
             METADATA => self.metadata(request, out),
@@ -114,27 +132,29 @@ impl Connection {
                 put_i64(out, 7);
                 put_i16(out, 0);
             }
-            _ => panic!("API {api} was not advertised"),
+            _ => panic!("nobody was expected to ask for API {api}"),
         }
     }
 
-    fn produce(&self, request: &mut Reader<'_>, out: &mut Vec<u8>) {
+    fn produce(&self, version: i16, request: &mut Reader<'_>, out: &mut Vec<u8>) {
         let (_transactional_id, _acks, _timeout) = (request.string(), request.i16(), request.i32());
         each_topic(request, out, |request, out| {
             let (partition, records) = (request.i32(), request.bytes());
             self.keep(records);
             put_i32(out, partition);
             put_i16(out, 0);
-            // Base offset, append time, start of the log.
+            // Base offset, append time.
             put_i64(out, 0);
             put_i64(out, -1);
-            put_i64(out, 0);
+            if version >= PRODUCE_WITH_LOG_START {
+                put_i64(out, 0);
+            }
         });
         put_i32(out, 0);
     }
 
     fn keep(&self, batch: &[u8]) {
-        let mut canned = lock(&self.canned);
+        let mut canned = lock(&self.shared.canned);
         if batch.len() > canned.batch.len() {
             canned.records = i64::from(Reader(&batch[COUNT_AT..]).i32());
             canned.batch = batch.to_vec();
@@ -158,7 +178,7 @@ impl Connection {
     }
 
     fn put_records(&self, offset: i64, max_bytes: usize, out: &mut Vec<u8>) {
-        let canned = lock(&self.canned);
+        let canned = lock(&self.shared.canned);
         assert!(canned.records > 0, "a fetch before anything was produced");
         let count = (max_bytes / canned.batch.len()).max(1);
         put_i32(out, (count * canned.batch.len()) as i32);
@@ -176,7 +196,7 @@ impl Connection {
         put_i32(out, 1);
         put_i32(out, NODE);
         put_string(out, "127.0.0.1");
-        put_i32(out, i32::from(self.port));
+        put_i32(out, i32::from(self.shared.port));
         // No rack, no cluster id; the controller.
         put_i16(out, -1);
         put_i16(out, -1);
@@ -187,8 +207,8 @@ impl Connection {
             put_i16(out, 0);
             put_string(out, topic);
             out.push(0);
-            put_i32(out, PARTITIONS);
-            for partition in 0..PARTITIONS {
+            put_i32(out, self.shared.partitions);
+            for partition in 0..self.shared.partitions {
                 put_i16(out, 0);
                 put_i32(out, partition);
                 put_i32(out, NODE);
@@ -204,10 +224,10 @@ impl Connection {
 fn api_versions(version: i16, out: &mut Vec<u8>) {
     put_i16(out, if version == 0 { 0 } else { UNSUPPORTED_VERSION });
     put_i32(out, APIS.len() as i32);
-    for (api, version) in APIS {
+    for (api, oldest, newest) in APIS {
         put_i16(out, api);
-        put_i16(out, version);
-        put_i16(out, version);
+        put_i16(out, oldest);
+        put_i16(out, newest);
     }
 }
 

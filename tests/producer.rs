@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use milena::{
-    Acks, Client, Code, Compression, Config, ErrorKind, Offset, Partition, Producer, Record, Resource,
+    Acks, Client, Code, Compression, Config, Delivery, ErrorKind, Offset, Partition, Producer, Record,
+    Resource,
     testing::{Api, Cluster, Fault, Rule},
 };
 
@@ -307,4 +308,32 @@ async fn records_of_any_two_times_are_written() {
         assert_eq!(delivery.await.unwrap().offset, Some(Offset(expected)));
     }
     assert_eq!(producer.buffered_bytes(), 0);
+}
+
+/// The deliveries of `count` records, which were enqueued one after the other without waiting for anything.
+async fn deliveries(producer: &Producer, count: usize) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for _ in 0..count {
+        deliveries.push(producer.enqueue(Record::new("t", &[7; 100])).await.unwrap());
+    }
+    deliveries
+}
+
+#[tokio::test(start_paused = true)]
+async fn keyless_records_fill_the_batches_of_one_partition_after_the_other() {
+    let (_cluster, client) = cluster(1, 6).await;
+    let linger = Duration::from_secs(10);
+    let producer = client.producer().compression(Compression::None).batch_size(16 << 10).linger(linger);
+    let producer = producer.build().unwrap();
+    let deliveries = deliveries(&producer, 10_000).await;
+    producer.flush().await.unwrap();
+    let partitions: Vec<_> =
+        deliveries.iter().map(|delivery| delivery.try_outcome().unwrap().unwrap().partition).collect();
+    let stays: Vec<usize> = partitions.chunk_by(|one, other| one == other).map(<[_]>::len).collect();
+    let (_last, stays) = stays.split_last().unwrap();
+    // Where the same partition is chosen again, a stay is a multiple.
+    let records = *stays.iter().min().unwrap();
+    assert!(stays.iter().all(|stay| stay.is_multiple_of(records)), "{stays:?}");
+    // They take less than 110 bytes each.
+    assert!(records > 145, "a batch of 16 KiB holds {records}");
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,7 +22,6 @@ use crate::{
     client::Client,
     engine::{
         backoff::Random,
-        machine::Now,
         produce::{
             accumulator::Accumulator,
             gate::Pass,
@@ -68,11 +68,16 @@ struct Shared {
 /// What a record without room got as far as.
 enum Placed<'q> {
     Done(Delivery),
-    /// It needs this many bytes of the budget, for this queue.
-    NoRoom {
-        bytes: usize,
-        queue: &'q Arc<PartitionQueue>,
-    },
+    NoRoom(Place<'q>),
+}
+
+/// Where a record goes.
+#[derive(Clone, Copy)]
+struct Place<'q> {
+    topic: &'q TopicQueues,
+    queue: &'q Arc<PartitionQueue>,
+    /// What it needs of the budget.
+    bytes: usize,
 }
 
 impl Producer {
@@ -117,26 +122,35 @@ impl Producer {
     ///
     /// # Cancel safety
     /// Dropped before it returns, the record is not sent.
-    pub async fn enqueue(&self, record: Record<'_>) -> Result<Delivery> {
-        self.enqueue_with(Pass::FREE, record).await
+    pub fn enqueue(&self, record: Record<'_>) -> impl Future<Output = Result<Delivery>> {
+        self.enqueue_with(Pass::FREE, record)
     }
 
     /// As [`enqueue`](Self::enqueue), with the pass of a transaction.
-    pub(super) async fn enqueue_with(&self, pass: Pass, record: Record<'_>) -> Result<Delivery> {
-        self.check_open()?;
-        let topic = match self.shared.accumulator.topic(record.topic) {
-            Some(topic) if has_partition(topic, &record) => topic,
-            // In a box, since it is rare and large, and every send is a future that holds it.
-            _ => Box::pin(self.look_up(&record)).await?,
-        };
-        let now = self.shared.client.now();
-        match self.place(pass, now, topic, &record)? {
-            Placed::Done(delivery) => Ok(delivery),
-            Placed::NoRoom { bytes, queue } => {
-                let taken = self.shared.accumulator.budget.take(bytes).await;
-                taken.map_err(|_| closed())?;
-                // From here to the append there is no await: what was taken is used or given back.
-                self.append(pass, self.shared.client.now(), queue, &record, bytes)
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn copies its arguments once more, which is felt here"
+    )]
+    pub(super) fn enqueue_with(
+        &self,
+        pass: Pass,
+        record: Record<'_>,
+    ) -> impl Future<Output = Result<Delivery>> {
+        async move {
+            self.check_open()?;
+            let topic = match self.shared.accumulator.topic(record.topic) {
+                Some(topic) if has_partition(topic, &record) => topic,
+                // In a box, since it is rare and large, and every send is a future that holds it.
+                _ => Box::pin(self.look_up(&record)).await?,
+            };
+            match self.place(pass, topic, &record)? {
+                Placed::Done(delivery) => Ok(delivery),
+                Placed::NoRoom(place) => {
+                    let taken = self.shared.accumulator.budget.take(place.bytes).await;
+                    taken.map_err(|_| closed())?;
+                    // From here to the append there is no await: what was taken is used or given back.
+                    self.append(pass, place, &record)
+                }
             }
         }
     }
@@ -162,12 +176,11 @@ impl Producer {
             Some(topic) if has_partition(topic, &record) => topic,
             _ => self.look_up_now(&record).map_err(refuse)?,
         };
-        let now = self.shared.client.now();
-        match self.place(pass, now, topic, &record).map_err(refuse)? {
+        match self.place(pass, topic, &record).map_err(refuse)? {
             Placed::Done(delivery) => Ok(delivery),
-            Placed::NoRoom { bytes, .. } => {
+            Placed::NoRoom(place) => {
                 let limit = self.shared.accumulator.budget.limit();
-                Err(refuse(ErrorKind::Full { needed: bytes, limit, setting: "buffer_memory" }.into()))
+                Err(refuse(ErrorKind::Full { needed: place.bytes, limit, setting: "buffer_memory" }.into()))
             }
         }
     }
@@ -262,47 +275,34 @@ impl Producer {
     }
 
     /// Chooses the partition, and appends the record if there is room.
-    fn place<'q>(
-        &self,
-        pass: Pass,
-        now: Now,
-        topic: &'q TopicQueues,
-        record: &Record<'_>,
-    ) -> Result<Placed<'q>> {
+    #[inline]
+    fn place<'q>(&self, pass: Pass, topic: &'q TopicQueues, record: &Record<'_>) -> Result<Placed<'q>> {
         let bytes = size_bound(record.key, record.value, record.headers);
-        let limit = self.shared.settings.max_request_size;
-        if bytes > limit {
-            return Err(ErrorKind::RecordTooLarge {
-                size: bytes,
-                limit: Some(limit),
-                setting: "max_request_size",
-            }
-            .into());
+        if bytes > self.shared.settings.max_request_size {
+            return Err(self.too_large(bytes));
         }
-        let partition = self.choose(topic, record, bytes);
+        let partition = self.choose(topic, record);
         let queue = usize::try_from(partition.0).ok().and_then(|index| topic.partitions.get(index));
         let Some(queue) = queue else {
             let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
             return Err(ErrorKind::UnknownPartition { topic: topic.topic.clone(), partition, count }.into());
         };
+        let place = Place { topic, queue, bytes };
         if !self.shared.accumulator.budget.try_take(bytes) {
-            return Ok(Placed::NoRoom { bytes, queue });
+            return Ok(Placed::NoRoom(place));
         }
-        self.append(pass, now, queue, record, bytes).map(Placed::Done)
+        self.append(pass, place, record).map(Placed::Done)
     }
 
-    fn append(
-        &self,
-        pass: Pass,
-        now: Now,
-        queue: &Arc<PartitionQueue>,
-        record: &Record<'_>,
-        bytes: usize,
-    ) -> Result<Delivery> {
+    #[inline]
+    fn append(&self, pass: Pass, place: Place<'_>, record: &Record<'_>) -> Result<Delivery> {
+        let Place { topic, queue, bytes } = place;
+        let now = self.shared.client.now();
         let timestamp = record.timestamp.unwrap_or(now.unix_ms);
         let batch_size = self.shared.settings.batch_size.min(self.shared.settings.max_request_size);
         match queue.append(pass, now.instant, timestamp, record, bytes, batch_size) {
             Ok(appended) => {
+                topic.sticky.wrote(queue.partition, appended.bytes, appended.filled, batch_size);
                 if appended.news {
                     self.shared.accumulator.announce(queue);
                 }
@@ -313,21 +313,20 @@ impl Producer {
                 Err(match refused {
                     Refused::Closed => closed(),
                     Refused::Ended => self.why_ended(pass),
-                    Refused::TooLarge => {
-                        let limit = self.shared.settings.max_request_size;
-                        ErrorKind::RecordTooLarge {
-                            size: bytes,
-                            limit: Some(limit),
-                            setting: "max_request_size",
-                        }
-                        .into()
-                    }
+                    Refused::TooLarge => self.too_large(bytes),
                 })
             }
         }
     }
 
-    fn choose(&self, topic: &TopicQueues, record: &Record<'_>, bytes: usize) -> Partition {
+    #[cold]
+    fn too_large(&self, size: usize) -> Error {
+        let limit = self.shared.settings.max_request_size;
+        ErrorKind::RecordTooLarge { size, limit: Some(limit), setting: "max_request_size" }.into()
+    }
+
+    #[inline]
+    fn choose(&self, topic: &TopicQueues, record: &Record<'_>) -> Partition {
         if let Some(partition) = record.partition {
             return partition;
         }
@@ -340,8 +339,7 @@ impl Producer {
         match record.key {
             Some(key) => partition_for_key(key, count),
             None => {
-                let next = || self.pick(topic);
-                let chosen = topic.sticky.choose(bytes, self.shared.settings.batch_size, next);
+                let chosen = topic.sticky.choose(|| self.pick(topic));
                 // With no partition available any will do: its records wait for a leader.
                 chosen.unwrap_or(Partition(0))
             }

@@ -21,6 +21,9 @@ use crate::{
     wire::batch::BatchBuilder,
 };
 
+/// A batch in which less than this part of its size is free may be closed before a record comes that finds no room.
+const LAST_PART: usize = 16;
+
 /// Names a partition within one producer: its place among all partitions that the producer has written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct LaneId(pub(crate) usize);
@@ -41,8 +44,12 @@ pub(crate) struct Appended {
     pub(crate) done: Arc<BatchDone>,
     /// The record's place in its batch.
     pub(crate) index: u32,
+    /// What it takes there, in bytes.
+    pub(crate) bytes: usize,
     /// The sender has something new to look at: a batch was opened, or filled.
     pub(crate) news: bool,
+    /// A batch was filled.
+    pub(crate) filled: bool,
 }
 
 /// Why a record was not taken.
@@ -105,8 +112,8 @@ impl PartitionQueue {
     }
 
     /// Copies a record into the open batch, which is closed and replaced when the record would grow it past
-    /// `batch_size`, or past what the broker takes, or is too far from its first in time. `charge` is what the record
-    /// took from the budget, an upper bound of its encoded size.
+    /// `batch_size`, or past what the broker takes, or is too far from its first in time, and closed when the next one
+    /// like it most likely would. `charge` is what the record took from the budget, an upper bound of its encoded size.
     pub(crate) fn append(
         &self,
         pass: Pass,
@@ -119,13 +126,13 @@ impl PartitionQueue {
         let mut tail = lock(&self.tail);
         self.gate.check(pass)?;
         let batch_size = tail.limit.map_or(batch_size, |limit| limit.min(batch_size));
-        let mut news = false;
+        let (mut news, mut filled) = (false, false);
         let has_room = |open: &OpenBatch| {
             open.builder.len() + charge <= batch_size && open.builder.takes_timestamp(timestamp)
         };
         if tail.open.as_ref().is_some_and(|open| !has_room(open)) {
             tail.fill();
-            news = true;
+            filled = true;
         }
         let expected = tail.last_len.min(batch_size).max(charge);
         let open = match &mut tail.open {
@@ -135,20 +142,24 @@ impl PartitionQueue {
                 none.insert(self.open_batch(now, expected, batch_size))
             }
         };
+        let before = open.builder.len();
         let index = open
             .builder
             .append(timestamp, record.key, record.value, record.headers)
             .map_err(|_| Refused::TooLarge)?;
         open.charged += charge;
         let done = Arc::clone(&open.done);
-        if open.builder.len() >= batch_size {
+        let len = open.builder.len();
+        // Large records leave their room to smaller ones.
+        if len + charge.min(batch_size / LAST_PART) >= batch_size {
             tail.fill();
-            news = true;
+            filled = true;
         }
+        let news = news || filled;
         if news {
             self.waiting.store(tail.full.len() + usize::from(tail.open.is_some()), Ordering::Relaxed);
         }
-        Ok(Appended { done, index, news })
+        Ok(Appended { done, index, bytes: len - before, news, filled })
     }
 
     /// The partition whose queue this is.

@@ -320,6 +320,17 @@ async fn deliveries(producer: &Producer, count: usize) -> Vec<Delivery> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_loop_that_only_enqueues_lets_the_producer_send() {
+    let (_cluster, client) = cluster(1, 1).await;
+    let producer = client.producer().batch_size(2_000).build().unwrap();
+    // A batch holds less than 20 of them, and the budget all.
+    let deliveries = deliveries(&producer, 10_000).await;
+    let sent = deliveries.iter().filter(|delivery| delivery.try_outcome().is_some()).count();
+    assert!(sent > 5_000, "{sent} records were acknowledged meanwhile");
+    producer.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn keyless_records_fill_the_batches_of_one_partition_after_the_other() {
     let (_cluster, client) = cluster(1, 6).await;
     let linger = Duration::from_secs(10);

@@ -59,6 +59,8 @@ struct Shared {
     accumulator: Arc<Accumulator>,
     commands: mpsc::Sender<Command>,
     closed: AtomicBool,
+    /// A batch was filled, and since then nobody has let other tasks run for it.
+    turn_due: AtomicBool,
     /// How the task has ended.
     ended: Arc<Done<Result<()>>>,
     random: AtomicU64,
@@ -93,8 +95,8 @@ impl Producer {
         let (commands, inbox) = mpsc::channel(16);
         Driver::spawn(&client, &settings, Arc::clone(&accumulator), inbox, Arc::clone(&ended), desk)?;
         let random = AtomicU64::new(Random::from_entropy().next_u64());
-        let closed = AtomicBool::new(false);
-        let shared = Shared { client, accumulator, commands, closed, ended, random, settings };
+        let (closed, turn_due) = (AtomicBool::new(false), AtomicBool::new(false));
+        let shared = Shared { client, accumulator, commands, closed, turn_due, ended, random, settings };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -112,7 +114,9 @@ impl Producer {
         self.enqueue(record).await?.await
     }
 
-    /// Copies a record into its batch, waiting for room and for the topic's partitions where need be.
+    /// Copies a record into its batch, waiting for room and for the topic's partitions where need be. After each batch
+    /// that was filled it lets other tasks run once, so that a loop that does nothing else does not keep them from
+    /// sending.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidTopic`], [`ErrorKind::UnknownTopic`] after `max_block`, [`ErrorKind::UnknownPartition`],
@@ -138,6 +142,10 @@ impl Producer {
     ) -> impl Future<Output = Result<Delivery>> {
         async move {
             self.check_open()?;
+            if self.shared.turn_due.load(Ordering::Relaxed) {
+                self.shared.turn_due.store(false, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
             let topic = match self.shared.accumulator.topic(record.topic) {
                 Some(topic) if has_partition(topic, &record) => topic,
                 // In a box, since it is rare and large, and every send is a future that holds it.
@@ -305,6 +313,9 @@ impl Producer {
                 topic.sticky.wrote(queue.partition, appended.bytes, appended.filled, batch_size);
                 if appended.news {
                     self.shared.accumulator.announce(queue);
+                }
+                if appended.filled {
+                    self.shared.turn_due.store(true, Ordering::Relaxed);
                 }
                 Ok(Delivery::new(appended, timestamp))
             }

@@ -232,6 +232,13 @@ impl Broker {
         Some(self.state.topic(topic)?.partition(partition)?.log.stable_end())
     }
 
+    /// Brings a transactional id to the last epoch of its producer id.
+    #[cfg(test)]
+    pub(crate) fn use_up_epochs(&mut self, transactional_id: &str) {
+        let transaction = self.state.transactions.by_id.get_mut(&Str::from(transactional_id));
+        transaction.into_iter().for_each(|transaction| transaction.producer.epoch = i16::MAX - 1);
+    }
+
     /// The node that coordinates a group or a transactional id.
     pub(crate) fn coordinator(&self, group: &str) -> Option<NodeId> {
         self.state.coordinator(group).map(NodeId)

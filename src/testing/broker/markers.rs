@@ -33,9 +33,13 @@ impl State {
     /// Aborts an ongoing transaction and fences its producer.
     pub(super) fn fence(&mut self, now: Now, id: &Str) {
         let markers_at = self.markers_at(now);
-        let ongoing = |transaction: &&mut Transaction| transaction.state == TransactionState::Ongoing;
-        if let Some(transaction) = self.transactions.by_id.get_mut(id).filter(ongoing) {
-            transaction.fence(markers_at);
+        let ongoing = |transaction: &&Transaction| transaction.state == TransactionState::Ongoing;
+        let Some(transaction) = self.transactions.by_id.get(id).filter(ongoing) else { return };
+        // Of the second version, the end by itself gives a new producer id if the epochs of the old one are used up.
+        let needs_id = transaction.is_exhausted() && self.settings.transaction_version >= 2;
+        let fresh_id = needs_id.then(|| self.next_producer_id());
+        if let Some(transaction) = self.transactions.by_id.get_mut(id) {
+            transaction.fence(markers_at, fresh_id);
             self.ending(now, id);
         }
     }

@@ -60,7 +60,7 @@ pub(super) struct End {
 pub(super) struct Transaction {
     pub(super) id: Str,
     pub(super) producer: Identity,
-    /// The producer id before the epochs of it were used up.
+    /// The producer id before the newest change: another one if that was because its epochs were used up.
     previous_id: i64,
     /// The producer id that follows when the markers are written.
     next_id: i64,
@@ -126,9 +126,9 @@ impl Transaction {
         let current = self.producer.epoch;
         let is_current = |expected: Identity| current == NO_EPOCH || expected.epoch == current;
         let last_epoch = if expected.is_some() { current } else { NO_EPOCH };
+        let previous_id = self.producer.id;
         match (expected, fresh_id) {
             (expected, Some(fresh)) if expected.is_none_or(|expected| expected.epoch == current) => {
-                self.previous_id = self.producer.id;
                 self.producer = Identity { id: fresh, epoch: 0 };
                 self.last_epoch = last_epoch;
             }
@@ -140,6 +140,7 @@ impl Transaction {
             (Some(expected), _) if expected.epoch == self.last_epoch => {}
             _ => return Err(Code::PRODUCER_FENCED),
         }
+        self.previous_id = previous_id;
         self.timeout = timeout;
         self.state = TransactionState::Empty;
         self.started = None;
@@ -163,6 +164,7 @@ impl Transaction {
         if self.state != TransactionState::Ongoing {
             self.state = TransactionState::Ongoing;
             self.started = Some(now.instant);
+            self.previous_id = self.producer.id;
         }
         self.parts.extend(parts);
         Ok(())
@@ -241,21 +243,24 @@ impl Transaction {
             if end.commit { TransactionState::PrepareCommit } else { TransactionState::PrepareAbort };
         self.markers_at = end.markers_at;
         if end.bump {
-            self.last_epoch = self.producer.epoch;
-            // The last epoch of all is for the markers.
-            self.producer.epoch = self.producer.epoch.saturating_add(1);
-            self.next_id = end.fresh_id.unwrap_or(NO_ID);
+            self.bump(end.fresh_id);
         }
         if self.next_id >= 0 { Identity { id: self.next_id, epoch: 0 } } else { self.producer }
     }
 
     /// The coordinator aborts an ongoing transaction and fences the epoch that began it. That producer is still known by
     /// its epoch: if it says who it was before another comes, it goes on.
-    pub(super) fn fence(&mut self, markers_at: Option<Instant>) {
+    pub(super) fn fence(&mut self, markers_at: Option<Instant>, fresh_id: Option<i64>) {
         self.state = TransactionState::PrepareAbort;
         self.markers_at = markers_at;
+        self.bump(fresh_id);
+    }
+
+    fn bump(&mut self, fresh_id: Option<i64>) {
         self.last_epoch = self.producer.epoch;
+        // The last epoch of all is for the markers.
         self.producer.epoch = self.producer.epoch.saturating_add(1);
+        self.next_id = fresh_id.unwrap_or(NO_ID);
     }
 
     /// All markers are written.
@@ -265,8 +270,8 @@ impl Transaction {
             if committed { TransactionState::CompleteCommit } else { TransactionState::CompleteAbort };
         self.started = None;
         self.markers_at = None;
+        self.previous_id = self.producer.id;
         if self.next_id >= 0 {
-            self.previous_id = self.producer.id;
             self.producer = Identity { id: self.next_id, epoch: 0 };
             self.next_id = NO_ID;
         }

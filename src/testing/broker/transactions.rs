@@ -151,18 +151,25 @@ pub(super) fn add_offsets(
     call: &Call,
     request: &AddOffsetsToTxnRequest,
 ) -> AddOffsetsToTxnResponse {
-    let added = if state.is_denied(Resource::TransactionalId, &request.transactional_id) {
-        Err(Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-    } else if state.is_denied(Resource::Group, &request.group_id) {
-        Err(Code::GROUP_AUTHORIZATION_FAILED)
-    } else {
-        let part = Part::Offsets(State::offsets_partition(&request.group_id));
-        let producer = Identity { id: request.producer_id, epoch: request.producer_epoch };
-        let transaction = find(state, call.node, &request.transactional_id);
-        transaction.and_then(|transaction| transaction.add(call.now, producer, vec![part]))
-    };
+    let (id, group) = (&request.transactional_id, &request.group_id);
+    let producer = Identity { id: request.producer_id, epoch: request.producer_epoch };
+    let part = Part::Offsets(State::offsets_partition(group));
+    let added = check_allowed(state, id, group)
+        .and_then(|()| find(state, call.node, id))
+        .and_then(|transaction| transaction.add(call.now, producer, vec![part]));
     let code = old_name(added.err().unwrap_or(Code::NONE), call.version < KNOWS_FENCED);
     AddOffsetsToTxnResponse { error_code: code.get(), ..AddOffsetsToTxnResponse::default() }
+}
+
+/// Whether offsets of the group may be committed under the transactional id.
+pub(super) fn check_allowed(state: &State, id: &Str, group: &Str) -> Result<(), Code> {
+    if state.is_denied(Resource::TransactionalId, id) {
+        Err(Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    } else if state.is_denied(Resource::Group, group) {
+        Err(Code::GROUP_AUTHORIZATION_FAILED)
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn end(state: &mut State, call: &Call, request: &EndTxnRequest) -> EndTxnResponse {

@@ -1,7 +1,7 @@
 //! TxnOffsetCommit: offsets that are committed with a producer's transaction.
 
 use super::{check_partition, commit_one, ensure_group, key, topic_name};
-use crate::error::{Code, Resource};
+use crate::error::Code;
 use crate::testing::broker::call::Call;
 use crate::testing::broker::group::offsets::Committer;
 use crate::testing::broker::group::{Committed, Group};
@@ -29,14 +29,8 @@ pub(in crate::testing::broker) fn commit(
     call: &Call,
     request: &TxnOffsetCommitRequest,
 ) -> TxnOffsetCommitResponse {
-    let denied = if state.is_denied(Resource::TransactionalId, &request.transactional_id) {
-        Some(Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-    } else if state.is_denied(Resource::Group, &request.group_id) {
-        Some(Code::GROUP_AUTHORIZATION_FAILED)
-    } else {
-        None
-    };
-    if let Some(code) = denied {
+    let allowed = transactions::check_allowed(state, &request.transactional_id, &request.group_id);
+    if let Err(code) = allowed {
         return answer(request, |_, _| code);
     }
     let mut partitions =

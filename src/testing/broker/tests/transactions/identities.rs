@@ -65,26 +65,54 @@ fn half_an_identity_is_no_request() {
     }
 }
 
+fn at_the_last_epoch(world: &mut World) -> Producer {
+    let (id, _) = begin(world);
+    world.broker.use_up_epochs(ID);
+    (id, i16::MAX - 1)
+}
+
 #[test]
 fn epochs_that_are_used_up_give_a_new_id() {
     let mut world = world();
-    let mut by = begin(&mut world);
-    while by.1 < i16::MAX - 1 {
-        by = init(&mut world, 5, ID, by).1;
-    }
+    let by = at_the_last_epoch(&mut world);
     let (code, next) = init(&mut world, 5, ID, by);
     assert_eq!((code, next.1), (Code::NONE, 0));
     assert_ne!(next.0, by.0);
     assert_eq!(init(&mut world, 5, ID, by), (Code::NONE, next), "the answer was lost");
+    assert_eq!(init(&mut world, 5, ID, by).0, Code::PRODUCER_FENCED, "Kafka knows the old id once only");
+}
+
+#[test]
+fn an_abort_that_uses_the_last_epoch_up_gives_a_new_id_in_the_second_version() {
+    for (version, first) in [(1, 0), (2, 1)] {
+        let mut world = World::with(1, |settings, _| settings.transaction_version = version);
+        world.topic("t", 1, &[]);
+        let by = at_the_last_epoch(&mut world);
+        write(&mut world, by, 0);
+        assert_eq!(init(&mut world, 5, ID, NOBODY).0, Code::CONCURRENT_TRANSACTIONS);
+        let next = begin(&mut world);
+        assert_ne!(next.0, by.0);
+        assert_eq!(next.1, first, "version {version}");
+        assert_eq!(init(&mut world, 5, ID, by).0, Code::PRODUCER_FENCED);
+    }
+}
+
+#[test]
+fn whose_last_epoch_was_fenced_goes_on_under_the_new_id() {
+    let mut world = world();
+    let by = at_the_last_epoch(&mut world);
+    write(&mut world, by, 0);
+    assert_eq!(init(&mut world, 5, ID, by).0, Code::CONCURRENT_TRANSACTIONS);
+    let (code, next) = init(&mut world, 5, ID, by);
+    assert_eq!((code, next.1), (Code::NONE, 0));
+    assert_ne!(next.0, by.0);
+    assert_eq!(init(&mut world, 5, ID, by).0, Code::PRODUCER_FENCED);
 }
 
 #[test]
 fn an_end_that_uses_the_last_epoch_up_gives_a_new_id_and_is_known_again() {
     let mut world = world();
-    let mut by = begin(&mut world);
-    while by.1 < i16::MAX - 1 {
-        by = end(&mut world, 5, by, false).1;
-    }
+    let by = at_the_last_epoch(&mut world);
     write(&mut world, by, 0);
     hold_markers(&mut world, true);
     let (code, next) = end(&mut world, 5, by, true);

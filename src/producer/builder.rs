@@ -102,7 +102,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// How long a transaction may be open, from the first that its coordinator may have heard of it. Then it is aborted.
+    /// How long a transaction may be open, from the first that its coordinator may have heard of it. Then it is aborted, a
+    /// tenth of the time, and 5 s at most, before its coordinator would: that would fence the producer as well.
     /// Default 60 s, from 1 ms to what the brokers allow, 15 minutes unless they were told otherwise
     /// (`transaction.max.timeout.ms`). Of use with [`transactional`](Self::transactional) alone. Java:
     /// `transaction.timeout.ms`.

@@ -30,6 +30,9 @@ pub(crate) struct OffsetsOf {
 /// No more sets of offsets wait at once.
 const LIMIT: usize = 1_000;
 
+/// No more than this before the timeout a transaction is given up.
+const AHEAD: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) protocol: Protocol,
@@ -78,9 +81,10 @@ impl Open {
         self.touched.is_none()
     }
 
-    /// When it has been open for too long.
+    /// When it has been open for too long: a little before its coordinator thinks so, which would fence the producer.
     pub(super) fn until(&self, timeout: Duration) -> Option<Instant> {
-        self.touched.filter(|_| !self.failed)?.checked_add(timeout)
+        let ahead = (timeout / 10).min(AHEAD);
+        self.touched.filter(|_| !self.failed)?.checked_add(timeout.saturating_sub(ahead))
     }
 
     pub(super) fn add_offsets(&mut self, ticket: Ticket, offsets: OffsetsOf) -> Result<(), Error> {

@@ -56,6 +56,8 @@ mod metrics;
 #[cfg(feature = "net")]
 mod net;
 #[cfg(feature = "net")]
+mod processor;
+#[cfg(feature = "net")]
 mod producer;
 mod record;
 #[cfg(test)]
@@ -100,6 +102,8 @@ pub use metrics::{
 };
 #[cfg(feature = "net")]
 pub use net::transport;
+#[cfg(feature = "net")]
+pub use processor::Processor;
 #[cfg(feature = "net")]
 pub use producer::{
     Acks, Compression, Delivered, Delivery, Partitioner, Producer, ProducerBuilder, Transaction,

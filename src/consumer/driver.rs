@@ -141,6 +141,11 @@ impl Driver {
         let now = self.client.now();
         match command {
             Some(Command::Seek { to, reply }) => drop(reply.send(self.core.seek(now, to))),
+            Some(Command::Rewind { to, reply }) => {
+                self.core.rewind(now, to);
+                // Nobody waits any more where this fails; it has been done.
+                let _ = reply.send(());
+            }
             Some(Command::Commit { offsets, reply }) => match self.core.commit(now, offsets) {
                 Ok(ticket) => drop(self.commits.insert(ticket, reply)),
                 Err(error) => drop(reply.send(Err(error))),

@@ -161,6 +161,30 @@ impl Consumer {
         self.handle.seek(to).await
     }
 
+    /// Reads on from where the group has committed, or, where it has committed nothing, from the positions given: what was
+    /// read since does not count, as when the transaction that it was worked on in was aborted. Partitions that are not
+    /// assigned to this consumer any more are left alone: whoever has them reads on from there as well.
+    ///
+    /// Unlike a [`seek`](Self::seek) to an offset that was looked up before, it cannot go back behind what another member
+    /// has committed meanwhile.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// # Cancel safety
+    /// Once the future was polled it may be carried out whether or not the future is dropped.
+    pub async fn rewind(&self, to: &[(TopicPartition, Position)]) -> Result<()> {
+        self.handle.rewind(to).await
+    }
+
+    /// The next offset to be handed out, as it is committed.
+    pub(crate) fn progress(&self, partition: &TopicPartition) -> Option<OffsetAndMetadata> {
+        let spot = self.handle.hand.position(partition)?;
+        let mut progress = OffsetAndMetadata::new(spot.offset);
+        progress.leader_epoch = spot.leader_epoch;
+        Some(progress)
+    }
+
     /// Hands nothing out of these partitions until they are resumed, and fetches nothing for them. What is buffered is
     /// kept. A partition that is assigned anew is not paused.
     pub fn pause(&self, partitions: &[TopicPartition]) {

@@ -17,6 +17,10 @@ pub(super) enum Command {
         to: Vec<(TopicPartition, Position)>,
         reply: oneshot::Sender<Result<()>>,
     },
+    Rewind {
+        to: Vec<(TopicPartition, Position)>,
+        reply: oneshot::Sender<()>,
+    },
     Commit {
         offsets: Option<BTreeMap<TopicPartition, OffsetAndMetadata>>,
         reply: oneshot::Sender<Result<()>>,
@@ -94,6 +98,18 @@ impl ConsumerHandle {
     pub async fn seek(&self, to: &[(TopicPartition, Position)]) -> Result<()> {
         let to = to.to_vec();
         self.ask(|reply| Command::Seek { to, reply }).await?
+    }
+
+    /// As [`Consumer::rewind`](super::Consumer::rewind).
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn rewind(&self, to: &[(TopicPartition, Position)]) -> Result<()> {
+        let to = to.to_vec();
+        self.ask(|reply| Command::Rewind { to, reply }).await
     }
 
     /// As [`Consumer::group_metadata`](super::Consumer::group_metadata).

@@ -234,10 +234,15 @@ impl Producer {
 
     /// Why a transaction takes nothing more.
     pub(super) fn why_ended(&self, pass: Pass) -> Error {
-        self.shared.accumulator.gate.reason(pass).unwrap_or_else(|| {
+        self.failure(pass).unwrap_or_else(|| {
             let transactional_id = self.transactional_id().to_owned();
             ErrorKind::TransactionEnded { transactional_id }.into()
         })
+    }
+
+    /// Why the transaction with this pass has failed, if it has.
+    pub(super) fn failure(&self, pass: Pass) -> Option<Error> {
+        self.shared.accumulator.gate.reason(pass)
     }
 
     /// The id of its transactions; empty where it has none.

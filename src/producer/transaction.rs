@@ -33,8 +33,9 @@ use crate::{
 ///
 /// let mut producer = client.producer().transactional("payments-1").await?;
 /// let transaction = producer.begin().await?;
-/// transaction.enqueue(Record::new("debits", "7").key("alice")).await?;
-/// transaction.enqueue(Record::new("credits", "7").key("bob")).await?;
+/// // What becomes of each record is what becomes of the transaction: its delivery need not be awaited.
+/// drop(transaction.enqueue(Record::new("debits", "7").key("alice")).await?);
+/// drop(transaction.enqueue(Record::new("credits", "7").key("bob")).await?);
 /// transaction.commit().await?;
 /// # Ok(()) }
 /// ```
@@ -204,6 +205,12 @@ impl Transaction<'_> {
     /// Dropped, the transaction is aborted all the same.
     pub async fn abort(self) -> Result<()> {
         answer(self.opened.end(false)).await?
+    }
+
+    /// Why the transaction has failed, if it has: it can only be aborted, and is being.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        self.producer.failure(self.pass())
     }
 
     fn pass(&self) -> Pass {

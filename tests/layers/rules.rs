@@ -43,6 +43,13 @@ pub(crate) const LAYERS: &[Layer] = &[
     Layer { name: "producer", modules: &["producer"], may_import: BELOW_ROLES, and_modules: &[] },
     Layer { name: "consumer", modules: &["consumer"], may_import: BELOW_ROLES, and_modules: &[] },
     Layer { name: "share", modules: &["share"], may_import: BELOW_ROLES, and_modules: &[] },
+    // What uses both a consumer and a producer, through their public interfaces.
+    Layer {
+        name: "processor",
+        modules: &["processor"],
+        may_import: &["base", "message", "producer", "consumer"],
+        and_modules: &[],
+    },
     Layer { name: "admin", modules: &["admin"], may_import: BELOW_ROLES, and_modules: &[] },
     // The embedded broker must not share the bugs that it looks for: of the client it uses the wire format, small
     // tools of the machines that hold no Kafka logic, and the clock and transport with which it is served.
@@ -84,8 +91,17 @@ pub(crate) const MACHINES: &[&str] = &[
 const MACHINES_DATA: &[&str] = &["engine::catalog::snapshot"];
 
 /// The modules that may name tokio: the drivers, and those that serve the embedded broker.
-pub(crate) const TOKIO: &[&str] =
-    &["net", "client", "producer", "consumer", "share", "admin", "testing::cluster", "testing::listener"];
+pub(crate) const TOKIO: &[&str] = &[
+    "net",
+    "client",
+    "producer",
+    "consumer",
+    "processor",
+    "share",
+    "admin",
+    "testing::cluster",
+    "testing::listener",
+];
 
 /// The most lines that a file may have, tests not counted.
 pub(crate) const MAX_LINES: usize = 600;

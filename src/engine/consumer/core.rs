@@ -141,6 +141,14 @@ impl Core {
         Ok(())
     }
 
+    /// Reads partitions from where the group has committed, or, where it has not, from these positions on. Those that are
+    /// not read any more are left alone.
+    pub(crate) fn rewind(&mut self, now: Now, to: Vec<(TopicPartition, Position)>) {
+        for (partition, otherwise) in to {
+            self.reading.rewind(now, &partition, otherwise);
+        }
+    }
+
     /// Commits these offsets, or, without any, behind everything that was handed out.
     pub(crate) fn commit(&mut self, now: Now, offsets: Option<Offsets>) -> Result<Ticket> {
         let membership = self.membership.as_mut().ok_or_else(no_group)?;
@@ -192,7 +200,9 @@ impl Core {
                 match event {
                     reading::Event::Refresh => self.events.push(Event::Refresh),
                     reading::Event::LeaderHint(hint) => self.events.push(Event::LeaderHint(hint)),
-                    reading::Event::NeedsCommitted(partition, claim) => needed.push((partition, claim)),
+                    reading::Event::NeedsCommitted(partition, claim, otherwise) => {
+                        needed.push((partition, claim, otherwise));
+                    }
                 }
             }
             if needed.is_empty() {
@@ -203,17 +213,13 @@ impl Core {
         out.events.append(&mut self.events);
     }
 
-    /// Where a user asked for the committed position, there is no other to fall back on.
-    fn look_up_starts(&mut self, now: Now, needed: Vec<(TopicPartition, Claim)>) {
+    /// Without a group nothing is committed.
+    fn look_up_starts(&mut self, now: Now, needed: Vec<(TopicPartition, Claim, Position)>) {
         match &mut self.membership {
-            Some(membership) => {
-                let starts =
-                    needed.into_iter().map(|(partition, claim)| (partition, claim, Position::Committed));
-                membership.needs_committed(now, starts.collect());
-            }
+            Some(membership) => membership.needs_committed(now, needed),
             None => {
-                for (partition, claim) in needed {
-                    self.reading.start_at_committed(now, &partition, claim, None, Position::Committed);
+                for (partition, claim, otherwise) in needed {
+                    self.reading.start_at_committed(now, &partition, claim, None, otherwise);
                 }
             }
         }

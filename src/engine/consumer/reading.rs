@@ -27,8 +27,9 @@ use crate::{
 pub(super) enum Event {
     Refresh,
     LeaderHint(LeaderHint),
-    /// Reading starts where the group has committed; to be answered by [`Reading::start_at`].
-    NeedsCommitted(TopicPartition, Claim),
+    /// Reading starts where the group has committed, or else there; to be answered by
+    /// [`Reading::start_at_committed`].
+    NeedsCommitted(TopicPartition, Claim, Position),
 }
 
 /// The partitions that are read.
@@ -144,7 +145,7 @@ impl Reading {
                 return;
             }
             Position::Committed => {
-                self.events.push(Event::NeedsCommitted(partition.clone(), claim));
+                self.events.push(Event::NeedsCommitted(partition.clone(), claim, position));
                 return;
             }
         };
@@ -184,15 +185,29 @@ impl Reading {
 
     /// Reads on from another position. What is buffered or under way is dropped.
     pub(super) fn seek(&mut self, now: Now, partition: &TopicPartition, position: Position) {
+        if let Some(claim) = self.reset(now, partition) {
+            self.start_at(now, partition, claim, position);
+        }
+    }
+
+    /// Reads on from where the group has committed, or, where it has not, from `otherwise`. What is buffered or under way
+    /// is dropped.
+    pub(super) fn rewind(&mut self, now: Now, partition: &TopicPartition, otherwise: Position) {
+        if let Some(claim) = self.reset(now, partition) {
+            self.events.push(Event::NeedsCommitted(partition.clone(), claim, otherwise));
+        }
+    }
+
+    fn reset(&mut self, now: Now, partition: &TopicPartition) -> Option<Claim> {
         if !self.contains(partition) {
-            return;
+            return None;
         }
         let claim = self.claims.next();
         self.partitions.insert(partition.clone(), claim);
         self.positions.forget(partition);
         self.hand.reset(partition, claim);
         self.fetcher.reset(now, partition, claim);
-        self.start_at(now, partition, claim, position);
+        Some(claim)
     }
 
     /// Reads no more of a partition; how far the user got stays known until it is removed.

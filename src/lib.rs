@@ -106,8 +106,9 @@ pub use net::transport;
 pub use processor::Processor;
 #[cfg(feature = "net")]
 pub use producer::{
-    Acks, Compression, Delivered, Delivery, Partitioner, Producer, ProducerBuilder, Transaction,
-    TransactionHandle, TransactionalProducer, TrySendError, partition_for_key,
+    Acks, BatchDelivery, Compression, Delivered, Delivery, Partitioner, Producer, ProducerBuilder,
+    ProducerInterceptor, Transaction, TransactionHandle, TransactionalProducer, TrySendError,
+    partition_for_key,
 };
 pub use record::{Header, Record};
 pub use types::{

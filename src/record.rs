@@ -74,6 +74,24 @@ impl<'a> Record<'a> {
         self.key
     }
 
+    /// The headers, in their order.
+    #[must_use]
+    pub fn header_fields(&self) -> &'a [Header<'a>] {
+        self.headers
+    }
+
+    /// The partition that was chosen for it; `None` leaves it to the partitioner.
+    #[must_use]
+    pub fn given_partition(&self) -> Option<Partition> {
+        self.partition
+    }
+
+    /// The timestamp that was set for it; `None` stands for the time of the call.
+    #[must_use]
+    pub fn given_timestamp(&self) -> Option<i64> {
+        self.timestamp
+    }
+
     /// The value; `None` for a tombstone.
     #[must_use]
     pub fn value_bytes(&self) -> Option<&'a [u8]> {

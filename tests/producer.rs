@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use milena::{
-    Acks, Client, Code, Compression, Config, Delivery, ErrorKind, Offset, Partition, Producer, Record,
-    Resource,
+    Acks, BatchDelivery, Client, Code, Compression, Config, Delivery, Error, ErrorKind, Offset, Partition,
+    Producer, ProducerInterceptor, Record, Resource,
     testing::{Api, Cluster, Fault, Rule},
 };
 
@@ -90,7 +90,7 @@ async fn bad_records_are_refused_with_their_facts_and_others_go_on() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_allowed_is_told_with_its_resource() {
     let (cluster, client) = cluster(1, 1).await;
-    let refused = |error: &milena::Error, expected: Resource| matches!(error.kind(), ErrorKind::NotAuthorized { resource, .. } if *resource == expected);
+    let refused = |error: &Error, expected: Resource| matches!(error.kind(), ErrorKind::NotAuthorized { resource, .. } if *resource == expected);
     cluster.deny(Resource::Cluster, "").await.unwrap();
     let producer = client.producer().build().unwrap();
     let error = producer.send(Record::new("t", "x")).await.unwrap_err();
@@ -347,4 +347,76 @@ async fn keyless_records_fill_the_batches_of_one_partition_after_the_other() {
     assert!(stays.iter().all(|stay| stay.is_multiple_of(records)), "{stays:?}");
     // They take less than 110 bytes each.
     assert!(records > 145, "a batch of 16 KiB holds {records}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_hears_of_every_batch_before_its_records_do() {
+    let (cluster, client) = cluster(1, 2).await;
+    let (told, heard) = std::sync::mpsc::channel();
+    let builder =
+        client.producer().linger(Duration::from_millis(10)).delivery_timeout(Duration::from_secs(31));
+    let observer = move |batch: &BatchDelivery<'_>| {
+        let outcome = batch.outcome.map_err(Error::clone);
+        told.send((
+            batch.partition.partition,
+            batch.records,
+            batch.first_timestamp,
+            batch.max_timestamp,
+            outcome,
+        ))
+        .unwrap();
+        assert_ne!(batch.records, 3, "a panic of the observer is its own");
+    };
+    let producer = builder.on_delivery(observer).build().unwrap();
+    let send = async |partition: i32, times: &[i64]| {
+        let mut deliveries = Vec::new();
+        for time in times {
+            let record = Record::new("t", "x").partition(partition).timestamp(*time);
+            deliveries.push(producer.enqueue(record).await.unwrap());
+        }
+        for delivery in deliveries {
+            drop(delivery.await);
+        }
+    };
+    let now = 1_700_000_000_000;
+    send(1, &[now + 1, now + 7, now]).await;
+    let (partition, records, first, max, outcome) = heard.try_recv().expect("before the deliveries");
+    assert_eq!((partition, records, first - now, max - now), (Partition(1), 3, 1, 7));
+    assert_eq!(outcome.unwrap(), Some(Offset(0)));
+    send(1, &[now]).await;
+    assert_eq!(heard.try_recv().unwrap().4.unwrap(), Some(Offset(3)));
+    let refuse = Rule::new(Fault::Refuse(Code::NOT_ENOUGH_REPLICAS)).on(Api::Produce);
+    cluster.fault(refuse).await.unwrap();
+    send(0, &[now, now]).await;
+    let (partition, records, .., outcome) = heard.try_recv().unwrap();
+    assert_eq!((partition, records), (Partition(0), 2));
+    assert!(matches!(outcome.unwrap_err().kind(), ErrorKind::Undelivered { .. }));
+    assert!(heard.try_recv().is_err(), "once for each batch");
+}
+
+/// Sends what has no key to a partition of its own, and gives everything a header.
+#[derive(Debug)]
+struct Sorter;
+
+impl ProducerInterceptor for Sorter {
+    fn on_send<'a>(&self, record: Record<'a>) -> Record<'a> {
+        assert!(record.header_fields().is_empty() && record.given_timestamp().is_none());
+        let record = record.headers(&[("sorted", None)]);
+        let is_free = record.key_bytes().is_none() && record.given_partition().is_none();
+        if is_free { record.partition(1) } else { record }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interceptor_may_replace_what_is_sent() {
+    let (_cluster, client) = cluster(1, 4).await;
+    let producer = client.producer().interceptor(Sorter).build().unwrap();
+    assert_eq!(producer.send(Record::new("t", "x")).await.unwrap().partition, Partition(1));
+    let placed = Record::new("t", "x").partition(3);
+    assert_eq!(producer.try_enqueue(placed).unwrap().await.unwrap().partition, Partition(3));
+    let reader = client.reader().topics(["t"]).build().unwrap();
+    for _ in 0..2 {
+        let message = reader.next().await.unwrap().unwrap();
+        assert_eq!(message.headers().collect::<Vec<_>>(), [("sorted", None)]);
+    }
 }

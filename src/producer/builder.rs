@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     handle::Producer,
+    observer::{BatchDelivery, Observer, ProducerInterceptor},
     partitioner::Partitioner,
     settings::{Acks, Compression, Settings},
     transaction::TransactionalProducer,
@@ -132,6 +133,23 @@ impl ProducerBuilder {
     /// [`Config::client_rack`](crate::Config::client_rack). Default false. Java: `partitioner.rack.aware`.
     pub fn rack_aware(mut self, on: bool) -> Self {
         self.settings.rack_aware = on;
+        self
+    }
+
+    /// Lets somebody see, or replace, every record before its partition is chosen. Default: nobody. Java:
+    /// `interceptor.classes`.
+    pub fn interceptor(mut self, interceptor: impl ProducerInterceptor + 'static) -> Self {
+        self.settings.interceptor = Some(Arc::new(interceptor));
+        self
+    }
+
+    /// Tells what became of the records, a batch at a time, just before each [`Delivery`](super::Delivery) tells it of its
+    /// own: to count, to log, or to follow offsets without holding on to every delivery. Default: nobody is told.
+    ///
+    /// It is called by the producer's own task, in the order in which batches of a partition end, and under no lock. While
+    /// it runs nothing else is sent or heard, so it must not block. A panic in it is logged.
+    pub fn on_delivery(mut self, observer: impl Fn(&BatchDelivery<'_>) + Send + Sync + 'static) -> Self {
+        self.settings.observer = Some(Observer::new(observer));
         self
     }
 

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
-use super::{settings::Settings, transaction::desk::Desk};
+use super::{observer::Observer, settings::Settings, transaction::desk::Desk};
 use crate::{
     client::Client,
     engine::{
@@ -48,6 +48,7 @@ pub(super) struct Driver {
     stopping: bool,
     ended: Arc<Done<Result<()>>>,
     buffered: Share,
+    observer: Option<Observer>,
 }
 
 impl Driver {
@@ -79,6 +80,7 @@ impl Driver {
             stopping: false,
             ended,
             buffered: client.counters().producer_buffer(),
+            observer: settings.observer.clone(),
         };
         let span = tracing::info_span!("producer", client_id = client.config().client_id);
         task::spawn("ProducerBuilder::build", driver.run().instrument(span))
@@ -189,9 +191,14 @@ impl Driver {
         self.core.is_idle() && self.desk.as_ref().is_none_or(Desk::is_empty)
     }
 
-    fn complete(&self, Completion { done, outcome, charged, facts, spare }: Completion) {
+    fn complete(&self, completion: Completion) {
         // A batch whose time is over while it is in flight ends twice; what its records were told counts.
-        if done.fate.get().is_none() {
+        let is_news = completion.done.fate.get().is_none();
+        if let Some(observer) = self.observer.as_ref().filter(|_| is_news) {
+            observer.tell(&completion.done, &completion);
+        }
+        let Completion { done, outcome, charged, facts, spare } = completion;
+        if is_news {
             let (counters, records) = (self.client.counters(), u64::from(facts.records));
             let since_opened = |at: Instant| at.saturating_duration_since(facts.opened_at);
             if let Some(sent_at) = facts.sent_at {

@@ -138,10 +138,11 @@ impl Producer {
     pub(super) fn enqueue_with(
         &self,
         pass: Pass,
-        record: Record<'_>,
+        mut record: Record<'_>,
     ) -> impl Future<Output = Result<Delivery>> {
         async move {
             self.check_open()?;
+            self.intercept(&mut record);
             if self.shared.turn_due.load(Ordering::Relaxed) {
                 self.shared.turn_due.store(false, Ordering::Relaxed);
                 tokio::task::yield_now().await;
@@ -180,6 +181,8 @@ impl Producer {
     ) -> Result<Delivery, TrySendError<'a>> {
         let refuse = |error| TrySendError { record, error };
         self.check_open().map_err(refuse)?;
+        let mut record = record;
+        self.intercept(&mut record);
         let topic = match self.shared.accumulator.topic(record.topic) {
             Some(topic) if has_partition(topic, &record) => topic,
             _ => self.look_up_now(&record).map_err(refuse)?,
@@ -257,6 +260,13 @@ impl Producer {
         }
         self.shared.accumulator.close();
         wait_for(&self.shared.ended).await.clone()
+    }
+
+    #[inline]
+    fn intercept(&self, record: &mut Record<'_>) {
+        if let Some(interceptor) = &self.shared.settings.interceptor {
+            *record = interceptor.on_send(*record);
+        }
     }
 
     fn check_open(&self) -> Result<()> {

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::partitioner::Partitioner;
+use super::{
+    observer::{Observer, ProducerInterceptor},
+    partitioner::Partitioner,
+};
 use crate::{
     config::{Config, Problems},
     engine::{
@@ -100,6 +103,8 @@ pub(super) struct Settings {
     pub(super) adaptive_partitioning: bool,
     pub(super) partitioner_availability_timeout: Option<Duration>,
     pub(super) rack_aware: bool,
+    pub(super) interceptor: Option<Arc<dyn ProducerInterceptor>>,
+    pub(super) observer: Option<Observer>,
 }
 
 impl Default for Settings {
@@ -121,6 +126,8 @@ impl Default for Settings {
             adaptive_partitioning: true,
             partitioner_availability_timeout: None,
             rack_aware: false,
+            interceptor: None,
+            observer: None,
         }
     }
 }

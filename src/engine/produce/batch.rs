@@ -91,6 +91,7 @@ impl Batch {
         Facts {
             records: self.sealed.count(),
             bytes: self.sealed.bytes().len(),
+            timestamps: (self.sealed.base_timestamp(), self.sealed.max_timestamp()),
             opened_at: self.created,
             sent_at: self.sent_at,
         }
@@ -140,6 +141,8 @@ pub(crate) struct Facts {
     pub(crate) records: u32,
     /// Its size as it was sent; 0 if it never was.
     pub(crate) bytes: usize,
+    /// Of its first record, and the largest.
+    pub(crate) timestamps: (i64, i64),
     pub(crate) opened_at: Instant,
     /// When it was sent for the first time.
     pub(crate) sent_at: Option<Instant>,
@@ -155,6 +158,7 @@ impl Completion {
 
 impl Facts {
     fn unsent(open: &OpenBatch) -> Self {
-        Self { records: open.builder.count(), bytes: 0, opened_at: open.opened_at, sent_at: None }
+        let (records, timestamps) = (open.builder.count(), open.builder.timestamps());
+        Self { records, bytes: 0, timestamps, opened_at: open.opened_at, sent_at: None }
     }
 }

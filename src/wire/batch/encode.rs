@@ -176,6 +176,11 @@ impl BatchBuilder {
         self.count
     }
 
+    /// The timestamp of the first record, and the largest one; without records they mean nothing.
+    pub(crate) const fn timestamps(&self) -> (i64, i64) {
+        (self.base_timestamp, self.max_timestamp)
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.count == 0
     }

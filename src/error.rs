@@ -140,6 +140,13 @@ pub enum ErrorKind {
         /// The setting that bounds the wait.
         setting: &'static str,
     },
+    /// The topic was deleted, and another created under its name, while the record was on its way to it. Whether to send
+    /// it there is for the user to say, record by record or with `recreated_topics`.
+    #[non_exhaustive]
+    TopicRecreated {
+        /// The topic.
+        topic: TopicName,
+    },
     /// The topic has no such partition.
     #[non_exhaustive]
     UnknownPartition {

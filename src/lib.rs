@@ -107,8 +107,8 @@ pub use processor::Processor;
 #[cfg(feature = "net")]
 pub use producer::{
     Acks, BatchDelivery, Compression, Delivered, Delivery, Partitioner, Producer, ProducerBuilder,
-    ProducerInterceptor, Transaction, TransactionHandle, TransactionalProducer, TrySendError,
-    partition_for_key,
+    ProducerInterceptor, RecreatedTopics, Transaction, TransactionHandle, TransactionalProducer,
+    TrySendError, partition_for_key,
 };
 pub use record::{Header, Record};
 pub use types::{

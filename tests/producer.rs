@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use milena::{
     Acks, BatchDelivery, Client, Code, Compression, Config, Delivery, Error, ErrorKind, Offset, Partition,
-    Producer, ProducerInterceptor, Record, Resource,
+    Producer, ProducerInterceptor, Record, RecreatedTopics, Resource,
     testing::{Api, Cluster, Fault, Rule},
 };
 
@@ -418,5 +418,61 @@ async fn an_interceptor_may_replace_what_is_sent() {
     for _ in 0..2 {
         let message = reader.next().await.unwrap().unwrap();
         assert_eq!(message.headers().collect::<Vec<_>>(), [("sorted", None)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_are_created_if_that_is_wanted_and_allowed() {
+    let builder = Cluster::builder().in_memory().settings(|settings| settings.auto_create_topics = true);
+    let cluster = builder.start().await.unwrap();
+    let client = Client::connect_over(cluster.transport(), Config::new(cluster.bootstrap())).await.unwrap();
+    let strict = client.producer().max_block(Duration::from_secs(3)).build().unwrap();
+    let error = strict.send(Record::new("new", "x")).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::UnknownTopic { .. }), "{error}");
+    let generous = client.producer().max_block(Duration::from_secs(3)).create_topics(true).build().unwrap();
+    assert_eq!(generous.send(Record::new("new", "x")).await.unwrap().offset, Some(Offset(0)));
+    let invalid = generous.send(Record::new("a/b", "x")).await.unwrap_err();
+    assert!(matches!(invalid.kind(), ErrorKind::InvalidTopic { .. }), "{invalid}");
+    let delivery = loop {
+        match generous.try_enqueue(Record::new("newer", "x")) {
+            Ok(delivery) => break delivery,
+            Err(refused) => assert!(matches!(refused.error.kind(), ErrorKind::MetadataPending { .. })),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(delivery.await.unwrap().offset, Some(Offset(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_brokers_do_not_create_is_unknown_after_the_time_that_was_set() {
+    let (_cluster, client) = cluster(1, 1).await;
+    let wait = Duration::from_millis(3_500);
+    let producer = client.producer().max_block(wait).create_topics(true).build().unwrap();
+    let before = tokio::time::Instant::now();
+    let error = producer.send(Record::new("new", "x")).await.unwrap_err();
+    let ErrorKind::UnknownTopic { waited, .. } = error.kind() else { panic!("{error}") };
+    assert_eq!((*waited, before.elapsed().as_secs()), (wait, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_for_a_topic_that_was_created_anew_fail_or_follow() {
+    for (policy, follows) in [(RecreatedTopics::Fail, false), (RecreatedTopics::Follow, true)] {
+        let (cluster, client) = cluster(1, 1).await;
+        let producer = client.producer().recreated_topics(policy).build().unwrap();
+        producer.send(Record::new("t", "old")).await.unwrap();
+        cluster.delete_topic("t").await.unwrap();
+        let caught = producer.enqueue(Record::new("t", "caught")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(caught.try_outcome().is_none(), "it may come back");
+        cluster.create_topic("t", 1).await.unwrap();
+        match caught.await {
+            Ok(delivered) if follows => assert_eq!(delivered.offset, Some(Offset(0))),
+            Err(error) if !follows => {
+                assert!(matches!(error.kind(), ErrorKind::TopicRecreated { .. }), "{error}");
+            }
+            other => panic!("{policy:?}: {other:?}"),
+        }
+        let expected = Some(Offset(i64::from(follows)));
+        assert_eq!(producer.send(Record::new("t", "new")).await.unwrap().offset, expected);
     }
 }

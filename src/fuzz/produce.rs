@@ -78,6 +78,7 @@ impl Bench {
             acks,
             idempotent,
             transactional_id: None,
+            follow_recreated: false,
             partitioning: Partitioning::default(),
             linger: input.pick(&[
                 Linger::Fixed(Duration::ZERO),

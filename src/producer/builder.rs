@@ -6,7 +6,7 @@ use super::{
     handle::Producer,
     observer::{BatchDelivery, Observer, ProducerInterceptor},
     partitioner::Partitioner,
-    settings::{Acks, Compression, Settings},
+    settings::{Acks, Compression, RecreatedTopics, Settings},
     transaction::TransactionalProducer,
 };
 use crate::{client::Client, error::Result};
@@ -133,6 +133,21 @@ impl ProducerBuilder {
     /// [`Config::client_rack`](crate::Config::client_rack). Default false. Java: `partitioner.rack.aware`.
     pub fn rack_aware(mut self, on: bool) -> Self {
         self.settings.rack_aware = on;
+        self
+    }
+
+    /// What becomes of records on their way to a topic that is deleted and created anew. Default
+    /// [`RecreatedTopics::Fail`]. Brokers tell such topics apart since Kafka 2.8.
+    pub fn recreated_topics(mut self, policy: RecreatedTopics) -> Self {
+        self.settings.recreated_topics = policy;
+        self
+    }
+
+    /// Whether brokers are asked to create a topic that does not exist when a record is enqueued for it; they do as far as
+    /// they are allowed to (`auto.create.topics.enable`), with their own defaults. Default false: a misspelt name is an
+    /// error. Java clients always ask.
+    pub fn create_topics(mut self, on: bool) -> Self {
+        self.settings.create_topics = on;
         self
     }
 

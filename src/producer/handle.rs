@@ -12,6 +12,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    creation::Creation,
     delivery::{Delivered, Delivery, TrySendError},
     driver::{Command, Driver},
     partitioner::partition_for_key,
@@ -65,6 +66,7 @@ struct Shared {
     ended: Arc<Done<Result<()>>>,
     random: AtomicU64,
     settings: Settings,
+    creation: Creation,
 }
 
 /// What a record without room got as far as.
@@ -96,7 +98,9 @@ impl Producer {
         Driver::spawn(&client, &settings, Arc::clone(&accumulator), inbox, Arc::clone(&ended), desk)?;
         let random = AtomicU64::new(Random::from_entropy().next_u64());
         let (closed, turn_due) = (AtomicBool::new(false), AtomicBool::new(false));
-        let shared = Shared { client, accumulator, commands, closed, turn_due, ended, random, settings };
+        let creation = Creation::default();
+        let shared =
+            Shared { client, accumulator, commands, closed, turn_due, ended, random, settings, creation };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -276,13 +280,13 @@ impl Producer {
     async fn look_up(&self, record: &Record<'_>) -> Result<&TopicQueues> {
         task::check_runtime("Producer::enqueue")?;
         let name = TopicName::from(record.topic);
-        let topic = self.shared.client.topic(&name, self.shared.settings.max_block, "max_block").await?;
+        let topic = self.shared.creation.look_up(&self.shared.client, &name, &self.shared.settings).await?;
         self.prepare(&name, topic.partition_count(), record)
     }
 
     fn look_up_now(&self, record: &Record<'_>) -> Result<&TopicQueues> {
         let name = TopicName::from(record.topic);
-        let topic = self.shared.client.topic_now(&name)?;
+        let topic = self.shared.creation.look_up_now(&self.shared.client, &name, &self.shared.settings)?;
         self.prepare(&name, topic.partition_count(), record)
     }
 

@@ -30,6 +30,18 @@ pub enum Acks {
     All,
 }
 
+/// What becomes of records on their way to a topic that is deleted, when another is created under its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecreatedTopics {
+    /// They fail with [`ErrorKind::TopicRecreated`](crate::ErrorKind::TopicRecreated): they were meant for the topic that is
+    /// gone. Records that are enqueued once the new one is known go there.
+    #[default]
+    Fail,
+    /// They go to the new one, in order. Those that the old one took before it was deleted are gone with it.
+    Follow,
+}
+
 /// How batches are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -103,6 +115,8 @@ pub(super) struct Settings {
     pub(super) adaptive_partitioning: bool,
     pub(super) partitioner_availability_timeout: Option<Duration>,
     pub(super) rack_aware: bool,
+    pub(super) recreated_topics: RecreatedTopics,
+    pub(super) create_topics: bool,
     pub(super) interceptor: Option<Arc<dyn ProducerInterceptor>>,
     pub(super) observer: Option<Observer>,
 }
@@ -126,6 +140,8 @@ impl Default for Settings {
             adaptive_partitioning: true,
             partitioner_availability_timeout: None,
             rack_aware: false,
+            recreated_topics: RecreatedTopics::Fail,
+            create_topics: false,
             interceptor: None,
             observer: None,
         }
@@ -152,6 +168,7 @@ impl Settings {
                 availability_timeout: self.partitioner_availability_timeout,
                 rack: config.client_rack.clone().filter(|_| self.rack_aware),
             },
+            follow_recreated: self.recreated_topics == RecreatedTopics::Follow,
             compression: self.compression.to_wire(),
             max_request_size: self.max_request_size,
             max_in_flight: self.max_in_flight,

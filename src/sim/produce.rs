@@ -76,6 +76,7 @@ impl Producer {
             acks: -1,
             idempotent: true,
             transactional_id: None,
+            follow_recreated: false,
             partitioning: Partitioning { adaptive: true, availability_timeout: Some(second), rack: None },
             linger: if random.below(2) == 0 {
                 Linger::Fixed(Duration::from_millis(random.below(20)))

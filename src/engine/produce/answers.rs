@@ -42,18 +42,19 @@ impl<'a> Answers<'a> {
         answers
     }
 
-    pub(super) fn get(&self, lane: &Lane) -> Option<&'a PartitionProduceResponse> {
+    /// The part about a lane's partition, which was asked about under this id.
+    pub(super) fn get(&self, lane: &Lane, asked: Option<Uuid>) -> Option<&'a PartitionProduceResponse> {
         let (name, index) = (lane.queue.topic.as_str(), lane.queue.partition.0);
         if self.by_id.is_empty() && self.by_name.is_empty() {
             let is_asked = |topic: &&TopicProduceResponse| match topic.topic_id {
                 Uuid::ZERO => &*topic.name == name,
-                id => lane.topic_id == Some(id),
+                id => asked == Some(id),
             };
             let mut partitions =
                 self.response.responses.iter().filter(is_asked).flat_map(|topic| &topic.partition_responses);
             return partitions.find(|partition| partition.index == index);
         }
-        let by_id = lane.topic_id.and_then(|id| self.by_id.get(&(id, index)));
+        let by_id = asked.and_then(|id| self.by_id.get(&(id, index)));
         by_id.or_else(|| self.by_name.get(&(name, index))).copied()
     }
 }
@@ -61,6 +62,7 @@ impl<'a> Answers<'a> {
 /// What an answer says about a new leader (KIP-951).
 pub(super) fn leader_hint(
     lane: &Lane,
+    asked: Option<Uuid>,
     response: &ProduceResponse,
     answer: &PartitionProduceResponse,
 ) -> Option<LeaderHint> {
@@ -71,7 +73,7 @@ pub(super) fn leader_hint(
     let endpoint = response.node_endpoints.iter().find(|node| node.node_id == leader.leader_id);
     Some(LeaderHint {
         partition: TopicPartition::new(&lane.queue.topic, lane.queue.partition),
-        topic_id: lane.topic_id.unwrap_or(Uuid::ZERO),
+        topic_id: asked.unwrap_or(Uuid::ZERO),
         leader: NodeId(leader.leader_id),
         leader_epoch: leader.leader_epoch,
         broker: endpoint.and_then(|node| Broker::new(node.node_id, &node.host, node.port, node.rack.clone())),

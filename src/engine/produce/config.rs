@@ -16,6 +16,8 @@ pub(crate) struct SenderConfig {
     pub(crate) transactional_id: Option<Str>,
     pub(crate) linger: Linger,
     pub(crate) partitioning: Partitioning,
+    /// Whether what was on its way to a topic that was deleted goes to the one that took its name.
+    pub(crate) follow_recreated: bool,
     pub(crate) compression: Compression,
     pub(crate) max_request_size: usize,
     /// Requests in flight per broker, and batches in flight per partition.

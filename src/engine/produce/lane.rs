@@ -24,6 +24,7 @@ use super::{
 use crate::{
     engine::{
         backoff::{Backoff, Random},
+        catalog::snapshot::Snapshot,
         machine::{Now, Token, deadline_after},
         producer_id::ProducerId,
     },
@@ -66,6 +67,8 @@ pub(crate) struct Sent {
     pub(crate) token: Token,
     pub(crate) batch: Batch,
     pub(crate) overdue: bool,
+    /// The id of the topic that it was sent to.
+    pub(crate) topic_id: Option<Uuid>,
 }
 
 /// What a lane could send next.
@@ -173,7 +176,24 @@ impl Lane {
 
     pub(crate) fn sent(&mut self, token: Token, batch: Batch) {
         let place = self.in_flight.partition_point(|sent| sent.batch.order < batch.order);
-        self.in_flight.insert(place, Sent { token, batch, overdue: false });
+        self.in_flight.insert(place, Sent { token, batch, overdue: false, topic_id: self.topic_id });
+    }
+
+    /// The id of the topic that a request in flight asks about.
+    pub(crate) fn asked_id(&self, token: Token) -> Option<Uuid> {
+        self.in_flight.iter().find(|sent| sent.token == token).and_then(|sent| sent.topic_id)
+    }
+
+    /// What the view of the cluster says of the partition; tells whether its topic was deleted and created anew.
+    pub(crate) fn locate(&mut self, snapshot: &Snapshot) -> bool {
+        // A refresh that misses the topic for a moment takes nothing away.
+        let Some(topic) = snapshot.topic(&self.queue.topic) else { return false };
+        let before = std::mem::replace(&mut self.topic_id, topic.id);
+        self.leader = topic.partitions.get(&self.queue.partition.0).and_then(|partition| partition.leader);
+        let is_other = before.is_some() && topic.id.is_some() && before != topic.id;
+        // Nobody there has heard of the producer.
+        self.established &= !is_other;
+        is_other
     }
 
     /// Takes the batch that was sent in a request out of flight.
@@ -182,10 +202,10 @@ impl Lane {
         self.in_flight.remove(place)
     }
 
-    /// The leader has acknowledged a batch.
-    pub(crate) fn acknowledged(&mut self) {
+    /// The leader has acknowledged a batch that was sent to the topic with this id.
+    pub(crate) fn acknowledged(&mut self, topic_id: Option<Uuid>) {
         self.attempt = 0;
-        self.established = true;
+        self.established |= topic_id == self.topic_id;
     }
 
     /// Waits before the next attempt. Batches that fail together, as all do in a connection that is lost, are one failure.

@@ -73,6 +73,8 @@ pub(crate) struct Sender {
     /// Why nothing more is written in the open transaction.
     doomed: Option<Error>,
     random: Random,
+    /// Lanes whose topic was deleted and created anew, until what was on its way has ended.
+    recreated: Vec<LaneId>,
     /// When the shares of partitions were computed.
     weighed_at: Option<Instant>,
     /// Empty: memory for the list of queues with news.
@@ -113,6 +115,7 @@ impl Sender {
             applicants: BTreeSet::new(),
             doomed: None,
             random,
+            recreated: Vec::new(),
             weighed_at: None,
             news: Vec::new(),
         }
@@ -120,6 +123,8 @@ impl Sender {
 
     /// The view of the cluster has changed.
     pub(crate) fn catalog(&mut self, now: Now, snapshot: Arc<Snapshot>) {
+        // What was appended before was meant for the topics as they were.
+        self.see_news(now);
         self.snapshot = snapshot;
         let silent = self.silent_brokers(now);
         for queues in self.accumulator.topics() {
@@ -130,7 +135,9 @@ impl Sender {
         }
         for (id, lane) in &mut self.lanes {
             let before = lane.leader;
-            locate(lane, &self.snapshot);
+            if lane.locate(&self.snapshot) && !self.config.follow_recreated {
+                self.recreated.push(*id);
+            }
             if lane.queued
                 && lane.leader != before
                 && let Some(line) = before.and_then(|broker| self.brokers.get_mut(&broker))
@@ -144,19 +151,8 @@ impl Sender {
 
     /// Looks at what callers appended and at what has become due, and sends what may be sent.
     pub(crate) fn tick(&mut self, now: Now, tokens: &mut Tokens, out: &mut Outbox<Event>) {
-        let mut news = mem::take(&mut self.news);
-        self.accumulator.take_news(&mut news);
-        for queue in news.drain(..) {
-            let id = queue.id;
-            let snapshot = &self.snapshot;
-            self.lanes.entry(id).or_insert_with(|| {
-                let mut lane = Lane::new(queue);
-                locate(&mut lane, snapshot);
-                lane
-            });
-            self.schedule(now, id);
-        }
-        self.news = news;
+        self.end_recreated(now, out);
+        self.see_news(now);
         while let Some(&(due, id)) = self.timers.first()
             && due <= now.instant
         {
@@ -290,6 +286,23 @@ impl Sender {
         if let Some(at) = at {
             self.timers.insert((at, id));
         }
+    }
+
+    /// Makes lanes for the queues that callers appended to for the first time, and looks at all that they appended to.
+    fn see_news(&mut self, now: Now) {
+        let mut news = mem::take(&mut self.news);
+        self.accumulator.take_news(&mut news);
+        for queue in news.drain(..) {
+            let id = queue.id;
+            let snapshot = &self.snapshot;
+            self.lanes.entry(id).or_insert_with(|| {
+                let mut lane = Lane::new(queue);
+                lane.locate(snapshot);
+                lane
+            });
+            self.schedule(now, id);
+        }
+        self.news = news;
     }
 
     fn ask_for_identity(&mut self, now: Now, tokens: &mut Tokens, out: &mut Outbox<Event>) {
@@ -442,14 +455,6 @@ fn draw(
         return None;
     }
     Some(batch)
-}
-
-fn locate(lane: &mut Lane, snapshot: &Snapshot) {
-    // A refresh that misses the topic for a moment takes nothing away.
-    if let Some(topic) = snapshot.topic(&lane.queue.topic) {
-        lane.topic_id = topic.id;
-        lane.leader = topic.partitions.get(&lane.queue.partition.0).and_then(|partition| partition.leader);
-    }
 }
 
 fn subject(lane: &Lane) -> String {

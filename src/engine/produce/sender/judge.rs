@@ -1,6 +1,6 @@
 //! What the sender makes of answers, and of their absence.
 
-use std::{sync::Arc, time::Instant};
+use std::{mem, sync::Arc, time::Instant};
 
 use super::{
     super::{
@@ -53,9 +53,10 @@ impl Sender {
         let answers = Answers::index(response);
         for id in &request.lanes {
             let Some(lane) = self.lanes.get(id) else { continue };
-            let verdict = match answers.get(lane) {
+            let asked = lane.asked_id(token);
+            let verdict = match answers.get(lane, asked) {
                 Some(answer) => {
-                    out.events.extend(leader_hint(lane, response, answer).map(Event::LeaderChanged));
+                    out.events.extend(leader_hint(lane, asked, response, answer).map(Event::LeaderChanged));
                     verdict::read(answer, &lane.queue.topic_partition())
                 }
                 None if self.config.acks == 0 => Verdict::Written(NOWHERE),
@@ -100,7 +101,7 @@ impl Sender {
         let mut hopeless = false;
         let backoff = match verdict {
             Verdict::Written(written) => {
-                lane.acknowledged();
+                lane.acknowledged(sent.topic_id);
                 out.events.push(Event::Completed(batch.complete(Ok(written))));
                 return;
             }
@@ -186,6 +187,23 @@ impl Sender {
         for batch in ended {
             let outcome = Err(undelivered(now, batch.created, batch.maybe_written, batch.last_error.clone()));
             out.events.push(Event::Completed(batch.complete(outcome)));
+        }
+    }
+
+    /// Ends what was on its way to topics that were deleted and created anew: who sent it did not mean these.
+    pub(super) fn end_recreated(&mut self, now: Now, out: &mut Outbox<Event>) {
+        for id in mem::take(&mut self.recreated) {
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let error = ErrorKind::TopicRecreated { topic: lane.queue.topic.clone() }.into();
+            fail_queue(&lane.queue, &error, out);
+            let (ended, in_flight) = lane.expire(now.instant);
+            for batch in in_flight {
+                let outcome = Err(undelivered(now, batch.created, true, Some(error.clone())));
+                out.events.push(Event::Completed(batch.complete_early(outcome)));
+            }
+            let ended = ended.into_iter().map(|batch| fail_given_up(now, batch, Some(&error)));
+            out.events.extend(ended.map(Event::Completed));
+            self.schedule(now, id);
         }
     }
 

@@ -51,6 +51,7 @@ impl Bench {
             acks: -1,
             idempotent: true,
             transactional_id: None,
+            follow_recreated: false,
             partitioning: Partitioning::default(),
             linger: Linger::Fixed(Duration::ZERO),
             compression: Compression::new(Codec::None),
@@ -149,7 +150,16 @@ impl Bench {
     }
 
     fn answer_with(&mut self, call: &Call, partition_responses: Vec<PartitionProduceResponse>) {
-        let topic = TopicProduceResponse { topic_id: TOPIC_ID, partition_responses, ..Default::default() };
+        self.answer_about(TOPIC_ID, call, partition_responses);
+    }
+
+    fn answer_about(
+        &mut self,
+        topic_id: Uuid,
+        call: &Call,
+        partition_responses: Vec<PartitionProduceResponse>,
+    ) {
+        let topic = TopicProduceResponse { topic_id, partition_responses, ..Default::default() };
         self.respond(call.token, ProduceResponse { responses: vec![topic], ..Default::default() }.into());
     }
 
@@ -190,6 +200,7 @@ impl Bench {
 }
 
 mod divide;
+mod recreate;
 mod weigh;
 
 const TOPIC_ID: Uuid = Uuid::from_bytes([7; 16]);

@@ -20,7 +20,7 @@ use std::{
 
 use milena::{Client, Config, NewTopic, testing::Cluster};
 use protocol_tests::broker::{RealCluster, Version, java, or_skip, tools};
-use protocol_tests::verify::{Ledger, Program, wait_until};
+use protocol_tests::verify::{Ledger, Program, Transactions, differences, read_committed, wait_until};
 use serde_json::Value;
 
 /// Far longer than anything here takes.
@@ -145,6 +145,106 @@ fn kafkas_own_programs_say_the_same() {
     assert_eq!(count(&lines, "offsets_committed"), 0);
 }
 
+/// The same of the copier, whose lines have a stage for a name; and no time but for people.
+#[test]
+fn kafkas_own_copier_says_the_same() {
+    const RECORDS: &str = "100";
+    let Some(cluster) = or_skip(RealCluster::start(Version::V4_4_0, 1)) else { return };
+    let Some(jars) = or_skip(tools()) else { return };
+    let bootstrap = cluster.bootstrap();
+    ["from", "to"].iter().for_each(|topic| create(&bootstrap, topic, 2));
+    let at = ["--bootstrap-server", bootstrap.as_str(), "--topic", "from", "--repeating-keys", "7"];
+    let (_, status) = run(ours("producer", &[&at[..], &["--max-messages", RECORDS]].concat()), None);
+    assert!(status.success());
+
+    let line = |group| {
+        let at = ["--broker-list", bootstrap.as_str(), "--input-topic", "from", "--output-topic", "to"];
+        let copy = ["--input-partition", "0", "--group-mode", "--use-group-metadata"];
+        let ids = ["--consumer-group", group, "--transactional-id", group, "--transaction-size", "30"];
+        [&at[..], &copy, &ids].concat()
+    };
+    let (ours, status) = run(ours("copier", &[&line("ours")[..], &["--idle-exit", "0"]].concat()), None);
+    assert!(status.success(), "{ours:?}");
+    let mut original = java();
+    original.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]).arg(jars.join("*"));
+    original.arg("org.apache.kafka.tools.TransactionalMessageCopier").args(line("original"));
+    let (original, status) = run(original, None);
+    assert!(status.success(), "{original:?}");
+
+    let named = |lines: &[Value]| -> Vec<Value> {
+        let lines = lines.iter().filter_map(Value::as_object).filter_map(|line| {
+            let mut line = line.clone();
+            line.remove("timestamp");
+            line.insert("name".to_owned(), line.get("stage")?.clone());
+            Some(Value::Object(line))
+        });
+        lines.collect()
+    };
+    let (ours, original) = (named(&ours), named(&original));
+    assert_eq!(shapes(&ours), shapes(&original));
+    for lines in [ours, original] {
+        let last = lines.last().unwrap();
+        assert_eq!((&last["totalProcessed"], &last["remaining"]), (&100.into(), &0.into()), "{last}");
+    }
+    // Each has copied all of it.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let [from, to] = runtime.block_on(async {
+        let client = Client::connect(Config::new([bootstrap])).await.unwrap();
+        [read_committed(&client, "from", 2).await.unwrap(), read_committed(&client, "to", 2).await.unwrap()]
+    });
+    for (partition, values) in from {
+        assert_eq!(to[&partition], [&values[..], &values].concat(), "partition {partition}");
+    }
+}
+
+/// Two copiers of one group on the embedded cluster, which abort at random, while a node goes down and comes back.
+#[test]
+fn copiers_copy_every_record_once() {
+    const PARTITIONS: u32 = 4;
+    const RECORDS: usize = 5_000;
+    // After an abort it waits for a fetch that is under way.
+    let file = std::env::temp_dir().join(format!("milena-copiers-{}.properties", std::process::id()));
+    std::fs::write(&file, "fetch.max.wait.ms=20\n").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let builder = Cluster::builder().nodes(3).topic("from", 4).topic("to", 4);
+    let cluster = runtime.block_on(builder.start()).unwrap();
+    let bootstrap = cluster.bootstrap().join(",");
+    let at = ["--topic", "from", "--bootstrap-server", &bootstrap, "--max-messages", "5000"];
+    let producer = start(ours("producer", &at), drop);
+    let transactions = Arc::new(Mutex::new(Transactions::default()));
+    let copier = |id| {
+        let at = ["--broker-list", &bootstrap, "--input-topic", "from", "--output-topic", "to"];
+        let ids = ["--consumer-group", "g", "--transactional-id", id, "--transaction-size", "20"];
+        let group = ["--group-mode", "--use-group-metadata", "--enable-random-aborts"];
+        let taken = Arc::clone(&transactions);
+        let mut program = ours("copier", &[&at[..], &ids, &group].concat());
+        program.arg("--command-config").arg(&file);
+        start(program, move |line| taken.lock().unwrap().take(&line))
+    };
+    let copiers = [copier("one"), copier("two")];
+    let records = || transactions.lock().unwrap().records;
+    assert!(wait_until(PATIENCE, || records() > 500), "{:?}", transactions.lock().unwrap());
+    runtime.block_on(cluster.stop_node(1)).unwrap();
+    assert!(wait_until(PATIENCE, || records() > 1_500), "{:?}", transactions.lock().unwrap());
+    runtime.block_on(cluster.start_node(1)).unwrap();
+    assert!(producer.wait(PATIENCE).unwrap().expect("it ends").success());
+
+    let client = runtime.block_on(Client::connect(Config::new(cluster.bootstrap()))).unwrap();
+    let read = |topic| runtime.block_on(read_committed(&client, topic, PARTITIONS)).unwrap();
+    let copied = || read("to").values().map(Vec::len).sum::<usize>();
+    assert!(wait_until(PATIENCE, || copied() >= RECORDS), "{} copied", copied());
+    for copier in copiers {
+        copier.terminate().unwrap();
+        assert!(copier.wait(PATIENCE).unwrap().expect("it ends").success());
+    }
+    let (from, to) = (read("from"), read("to"));
+    assert_eq!(from.values().map(Vec::len).sum::<usize>(), RECORDS);
+    assert_eq!(differences(&from, &to), Vec::<String>::new());
+    std::fs::remove_file(&file).unwrap();
+    let transactions = transactions.lock().unwrap();
+    assert!(transactions.aborted > 0 && transactions.committed > 0, "{transactions:?}");
+}
+
 /// A producer and a consumer, stopped in the middle, against the embedded cluster.
 #[test]
 fn every_value_has_one_outcome_and_every_acked_one_is_read() {
@@ -189,8 +289,7 @@ fn what_milena_lacks_is_refused_with_the_reason() {
     std::fs::write(&file, "lingre.ms=5\nsecurity.protocol=SSL\n").unwrap();
     let file = file.to_str().unwrap();
     for (command, line, reason) in [
-        ("copier", &[][..], "no transactions yet"),
-        ("producer", &["--transactional-id", "x"], "no transactions yet"),
+        ("producer", &["--transactional-id", "x"][..], "no transactions yet"),
         ("producer", &["--command-config", file], "the nearest is linger.ms"),
         ("producer", &["--command-config", file], "neither TLS nor SASL"),
         ("producer", &["--thruoghput", "5"], "the nearest is --throughput"),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// A running verifiable client. It is killed when this is dropped.
+/// A running verifiable client. It is killed (-9) when this is dropped.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
@@ -34,6 +34,14 @@ impl Program {
             }
         });
         Ok(Self { child, reader: Some(reader) })
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn has_ended(&mut self) -> io::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// Asks it to stop, as `kill` does.

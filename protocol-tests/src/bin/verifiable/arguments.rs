@@ -66,9 +66,9 @@ impl Arguments {
         Ok(self.number::<i64>(name)?.and_then(|count| u64::try_from(count).ok()))
     }
 
-    /// The addresses of `--bootstrap-server`.
-    pub(crate) fn bootstrap(&self) -> Result<Vec<String>, String> {
-        Ok(self.required("--bootstrap-server")?.split(',').map(|one| one.trim().to_owned()).collect())
+    /// The addresses that an option lists.
+    pub(crate) fn addresses(&self, name: &str) -> Result<Vec<String>, String> {
+        Ok(self.required(name)?.split(',').map(|one| one.trim().to_owned()).collect())
     }
 }
 

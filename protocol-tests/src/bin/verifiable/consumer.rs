@@ -81,7 +81,7 @@ impl Options {
         });
         Ok(Self {
             topic: given.required("--topic")?,
-            bootstrap: given.bootstrap()?,
+            bootstrap: given.addresses("--bootstrap-server")?,
             group: given.required("--group-id")?,
             max_messages: given.limit("--max-messages")?,
             verbose: given.flag("--verbose"),

@@ -1,5 +1,5 @@
 //! Kafka's contract for verifiable clients, met by milena: the command lines and the JSON lines of Kafka's own
-//! `VerifiableProducer` and `VerifiableConsumer`, so that whatever drives those can drive this client.
+//! `VerifiableProducer`, `VerifiableConsumer` and `TransactionalMessageCopier`, so that whatever drives those can drive this client.
 //!
 //! `cargo run -p protocol-tests --bin verifiable -- producer --topic T --bootstrap-server HOST:PORT …`
 //!
@@ -11,6 +11,7 @@
 
 mod arguments;
 mod consumer;
+mod copier;
 mod lines;
 mod nearest;
 mod producer;
@@ -22,12 +23,13 @@ use std::{env, process::ExitCode};
 
 use lines::Lines;
 use milena::{Client, Config};
-use serde_json::json;
+use serde_json::{Value, json};
 use stop::Stop;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 const USAGE: &str =
-    "usage: verifiable producer|consumer --topic T --bootstrap-server HOST:PORT[,…] [option…]";
+    "usage: verifiable producer|consumer --topic T --bootstrap-server HOST:PORT[,…] [option…]
+       verifiable copier --input-topic T --output-topic T --transactional-id X --broker-list HOST:PORT[,…] [option…]";
 
 fn main() -> ExitCode {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).from_env_lossy();
@@ -55,24 +57,27 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<Outcome, String> {
     match command.as_str() {
         "producer" => {
             let options = producer::Options::parse(rest)?;
-            drive(|lines, stop| producer::run(options, lines, stop))
+            drive(async |lines, stop| (producer::run(options, lines, stop).await, json!({})))
         }
         "consumer" => {
             let options = consumer::Options::parse(rest)?;
-            drive(|lines, stop| consumer::run(options, lines, stop))
+            drive(async |lines, stop| (consumer::run(options, lines, stop).await, json!({})))
         }
-        "copier" => Err("copier: milena has no transactions yet".to_owned()),
+        "copier" => {
+            let options = copier::Options::parse(rest)?;
+            drive(async |lines, stop| copier::run(options, lines, stop).await)
+        }
         _ => Err(format!("unknown command `{command}`\n{USAGE}")),
     }
 }
 
-/// Runs a program to its end, and returns when all its lines are out.
-fn drive<F: Future<Output = Outcome>>(program: impl FnOnce(Lines, Stop) -> F) -> Result<Outcome, String> {
+/// Runs a program to its end, and returns when all its lines are out. What it returns stands in the last one.
+fn drive(program: impl AsyncFnOnce(Lines, Stop) -> (Outcome, Value)) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("start the runtime: {error}"))?;
     let (lines, writer) = Lines::start();
     let outcome = runtime.block_on(async move {
-        let outcome = program(lines.clone(), Stop::on_signals()?).await;
-        lines.print("shutdown_complete", &json!({})).await;
+        let (outcome, summary) = program(lines.clone(), Stop::on_signals()?).await;
+        lines.print("shutdown_complete", &summary).await;
         Ok(outcome)
     });
     // Ends the tasks that could still print, and with them the lines.

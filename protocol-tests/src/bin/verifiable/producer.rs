@@ -75,7 +75,7 @@ impl Options {
         }
         Ok(Self {
             topic: given.required("--topic")?,
-            bootstrap: given.bootstrap()?,
+            bootstrap: given.addresses("--bootstrap-server")?,
             max_messages: given.limit("--max-messages")?,
             throughput: given.limit("--throughput")?.filter(|&rate| rate > 0),
             acks: acks.map_err(|reason| format!("--acks {reason}"))?,

@@ -117,7 +117,7 @@ pub(crate) fn producer(properties: &mut Properties) -> Changes<ProducerBuilder> 
         tracing::warn!("retries is not kept: milena tries until delivery.timeout.ms has passed");
     }
     for transactions in ["transactional.id", "transaction."] {
-        properties.refuse(transactions, "milena has no transactions yet");
+        properties.refuse(transactions, "give it as --transactional-id or --transaction-timeout");
     }
     changes
 }
@@ -249,7 +249,7 @@ mod tests {
             ("sasl.jaas.config=secret", "neither TLS nor SASL"),
             ("ssl.ca.location=ca.pem", "neither TLS nor SASL"),
             ("bootstrap.servers=a:1", "--bootstrap-server"),
-            ("transactional.id=x", "no transactions yet"),
+            ("transactional.id=x", "give it as --transactional-id"),
             ("acks=2", "must be -1, 0 or 1"),
             ("lingerms=5", "the nearest is linger.ms"),
         ] {

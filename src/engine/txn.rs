@@ -366,6 +366,9 @@ impl Transactions {
                 self.failures = 0;
                 self.done(step, node, &answer, out);
             }
+            Verdict::Again { .. } if self.is_missing(step, code) => {
+                self.give_up(Error::broker(code, step.request(), subject), out);
+            }
             Verdict::Again { soon } => self.back_off(now, soon),
             Verdict::Elsewhere => self.elsewhere(now, node, step, out),
             // In a transaction that its coordinator may not have heard of there is nothing that could be aborted.
@@ -464,6 +467,13 @@ impl Transactions {
         out.events.push(Event::Ended { committed: ending.commit });
     }
 
+    /// Whether a group's coordinator has said often enough that it does not know a topic: its view may be behind, but one
+    /// that was deleted does not come back.
+    fn is_missing(&self, step: Step, code: Code) -> bool {
+        let is_unknown = matches!(code, Code::UNKNOWN_TOPIC_OR_PARTITION | Code::UNKNOWN_TOPIC_ID);
+        step == Step::CommitOffsets && is_unknown && self.failures >= MISSING
+    }
+
     /// Whether what is being aborted may have been unknown to its coordinator all along.
     fn is_vain_abort(&self) -> bool {
         matches!(self.phase, Phase::Ending(Ending { commit: false, certain: false, .. }))
@@ -545,6 +555,9 @@ impl Transactions {
         ErrorKind::TransactionEnded { transactional_id }.into()
     }
 }
+
+/// How often a topic that a group's coordinator does not know is asked about again.
+const MISSING: u32 = 4;
 
 /// The first wait for what is in the way of the next transaction: mostly markers that are being written.
 const SOON: Duration = Duration::from_millis(5);

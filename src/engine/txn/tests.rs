@@ -398,6 +398,19 @@ fn what_fails_takes_the_offsets_that_wait_with_it() {
 }
 
 #[test]
+fn offsets_of_a_topic_that_stays_unknown_fail_the_transaction() {
+    let mut bench = Bench::open(Protocol::V2);
+    bench.offsets("g");
+    bench.find_group();
+    for _ in 0..5 {
+        assert!(bench.events().is_empty());
+        let call = bench.call_later();
+        bench.answer(&call, offsets_taken(Code::UNKNOWN_TOPIC_OR_PARTITION));
+    }
+    assert!(matches!(&bench.events()[..], [Event::OffsetsTaken { result: Err(_), .. }, Event::Failed(_)]));
+}
+
+#[test]
 fn a_transaction_that_is_open_for_too_long_has_failed() {
     let mut bench = Bench::ready(Protocol::V2);
     bench.machine.open();

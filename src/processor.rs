@@ -44,8 +44,6 @@ pub struct Processor {
     max_wait: Duration,
     /// Where the records begin that were read in a transaction which was not committed.
     unfinished: BTreeMap<TopicPartition, Offset>,
-    /// A record that was read in a generation after that of the transaction.
-    carried: Option<Message>,
 }
 
 /// How one transaction has ended.
@@ -75,7 +73,6 @@ impl Processor {
             max_records: 500,
             max_wait: Duration::from_millis(100),
             unfinished: BTreeMap::new(),
-            carried: None,
         })
     }
 
@@ -156,9 +153,9 @@ impl Processor {
         E: From<Error>,
     {
         self.rewind().await?;
-        let Some(first) = self.first().await? else { return Ok(End::Closed) };
+        let Some(first) = self.consumer.next().await.transpose()? else { return Ok(End::Closed) };
         let group = self.consumer.group_metadata()?;
-        let Self { consumer, producer, max_records, max_wait, unfinished, carried } = self;
+        let Self { consumer, producer, max_records, max_wait, unfinished } = self;
         let mut reads = Reads { consumer, unfinished, offsets: BTreeMap::new(), records: 0 };
         reads.take(&first);
         let transaction = producer.begin().await?;
@@ -182,8 +179,9 @@ impl Processor {
                 Ok(Some(Ok(next))) => message = next,
             }
             if consumer.group_metadata()? != group {
-                // The group has moved on, and somebody may have begun with what was read before.
-                *carried = Some(message);
+                // The group has moved on, and somebody may have begun with what was read before. What is in hand is read
+                // again too: its partition may be one of those that go back.
+                reads.take(&message);
                 transaction.abort().await?;
                 return Ok(End::Aborted);
             }
@@ -201,13 +199,6 @@ impl Processor {
             self.unfinished.clear();
         }
         Ok(())
-    }
-
-    async fn first(&mut self) -> Result<Option<Message>> {
-        match self.carried.take() {
-            Some(carried) => Ok(Some(carried)),
-            None => self.consumer.next().await.transpose(),
-        }
     }
 
     /// The consumer, to look at it, or to close it and so end [`run`](Self::run).

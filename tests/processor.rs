@@ -111,6 +111,39 @@ async fn members_that_come_and_go_lose_and_repeat_nothing() {
     }
 }
 
+/// The same partition comes back in another generation, in the middle of a transaction.
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_goes_and_comes_back_in_a_transaction_is_written_once() {
+    let (cluster, client) = start().await;
+    cluster.create_topic("one", 1).await.unwrap();
+    let feeder = client.producer().build().unwrap();
+    for number in 0..10 {
+        feeder.send(Record::new("one", &number.to_string())).await.unwrap();
+    }
+    let producer = client.producer().transactional("a").await.unwrap();
+    let processor = Processor::new(client.consumer("g").topics(["one"]), producer).unwrap();
+    let mut processor = processor.max_wait(30 * SECOND);
+    let calls = AtomicUsize::new(0);
+    let mut records = 0;
+    while records < 10 {
+        let process = |transaction, message| {
+            let rebalances = calls.fetch_add(1, Ordering::Relaxed) == 2;
+            let other = rebalances.then(|| client.consumer("g").topics(["one"]).build().unwrap());
+            async move {
+                copy(transaction, message).await?;
+                let Some(other) = other else { return Ok(()) };
+                while other.group_metadata().is_err() {
+                    tokio::time::sleep(SECOND / 10).await;
+                }
+                other.close().await
+            }
+        };
+        records += processor.step(process).await.unwrap().unwrap();
+    }
+    assert!(calls.load(Ordering::Relaxed) > 10, "some were processed again");
+    assert_eq!(written(&client).await, (0..10).collect::<Vec<_>>());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_transaction_that_fails_is_processed_again() {
     let (cluster, client) = start().await;

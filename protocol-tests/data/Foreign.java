@@ -154,6 +154,8 @@ public class Foreign {
         Map<String, Object> properties = client();
         properties.put("auto.offset.reset", "earliest");
         properties.put("enable.auto.commit", "false");
+        // As librdkafka does by default.
+        properties.put("isolation.level", "read_committed");
         properties.put("group.protocol", "classic");
         properties.put("heartbeat.interval.ms", "100");
         // A consumer that is closed waits for the answer to its fetch.

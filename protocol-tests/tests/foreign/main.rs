@@ -30,6 +30,7 @@ async fn java_and_milena_on_kafka() {
     exchange::every_record_arrives_as_it_was_written(&mut pair).await;
     transactions::only_what_was_committed_is_read(&mut pair).await;
     transactions::an_open_transaction_holds_back_its_partition_alone(&mut pair).await;
+    transactions::what_milena_commits_is_read(&mut pair).await;
     groups::two_members_share_and_take_over(&mut pair).await;
     groups::a_member_of_each_maker(&mut pair).await;
 }
@@ -40,6 +41,9 @@ async fn java_and_milena_on_the_embedded_cluster() {
     let Some(other) = or_skip(Foreign::java(&cluster.bootstrap().join(","))) else { return };
     let mut pair = Pair::new(cluster.bootstrap(), other).await;
     exchange::every_record_arrives_as_it_was_written(&mut pair).await;
+    transactions::only_what_was_committed_is_read(&mut pair).await;
+    transactions::an_open_transaction_holds_back_its_partition_alone(&mut pair).await;
+    transactions::what_milena_commits_is_read(&mut pair).await;
     groups::two_members_share_and_take_over(&mut pair).await;
     groups::a_member_of_each_maker(&mut pair).await;
     admin::topics_come_and_go(&mut pair, "TopicExistsException").await;
@@ -51,6 +55,7 @@ async fn librdkafka_and_milena_on_the_embedded_cluster() {
     let Some(other) = or_skip(Foreign::librdkafka(&cluster.bootstrap().join(","))) else { return };
     let mut pair = Pair::new(cluster.bootstrap(), other).await;
     exchange::every_record_arrives_as_it_was_written(&mut pair).await;
+    transactions::what_milena_commits_is_read(&mut pair).await;
     groups::two_members_share_and_take_over(&mut pair).await;
     groups::a_member_of_each_maker(&mut pair).await;
     admin::topics_come_and_go(&mut pair, "TOPIC_ALREADY_EXISTS").await;

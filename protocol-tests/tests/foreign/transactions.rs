@@ -1,8 +1,8 @@
-//! Transactions, which milena cannot make yet but reads.
+//! Transactions: what one commits the other reads, and nothing of what it aborts.
 
 use std::time::Duration;
 
-use milena::{Consumer, Isolation, Offset, Position, TopicPartition};
+use milena::{Consumer, Isolation, Offset, Position, Record, TopicPartition, Transaction};
 use protocol_tests::foreign::Line;
 use protocol_tests::suite::take;
 
@@ -48,6 +48,54 @@ pub(crate) async fn only_what_was_committed_is_read(pair: &mut Pair) {
         log.assert_read(pair, Isolation::ReadCommitted, from).await;
     }
     log.assert_read(pair, Isolation::ReadUncommitted, 0).await;
+}
+
+/// The same the other way round: the other, who reads what is committed, reads all of it and nothing else.
+pub(crate) async fn what_milena_commits_is_read(pair: &mut Pair) {
+    pair.create("by-milena", 1).await;
+    let mut log = Log { partition: TopicPartition::new("by-milena", 0), end: 0, records: Vec::new() };
+    let mut producers = Vec::new();
+    for id in ["milena-one", "milena-two"] {
+        producers.push(pair.milena.producer().transactional(id).await.unwrap());
+    }
+    for round in 0..6 {
+        let commits = [round % 3 != 0, round % 2 == 0];
+        let mut open = Vec::new();
+        for producer in &mut producers {
+            open.push(producer.begin().await.unwrap());
+        }
+        for _ in 0..2 {
+            for (transaction, commit) in open.iter().zip(commits) {
+                write(transaction, &log.append(commit)).await;
+            }
+        }
+        for (transaction, commit) in open.into_iter().zip(commits) {
+            if commit { transaction.commit().await } else { transaction.abort().await }.unwrap();
+            log.end += 1;
+        }
+    }
+    // By which a reader sees that nothing came before it that should not have.
+    let transaction = producers[0].begin().await.unwrap();
+    write(&transaction, &log.append(true)).await;
+    transaction.commit().await.unwrap();
+
+    let committed: Vec<Line> =
+        log.records.iter().filter(|(commit, _)| *commit).map(|(_, line)| line.clone()).collect();
+    let count = committed.len().to_string();
+    assert_same(&pair.other.read(&["read", &log.partition.topic, "0", &count]).unwrap(), &committed);
+}
+
+/// Writes the records; each must get its offset.
+async fn write(transaction: &Transaction<'_>, records: &[Line]) {
+    let mut deliveries = Vec::new();
+    for line in records {
+        let record = Record::new(&line.topic, line.value.as_deref().unwrap_or_default());
+        let record = record.partition(line.partition).timestamp(line.timestamp);
+        deliveries.push(transaction.enqueue(record).await.unwrap());
+    }
+    for (delivery, line) in deliveries.into_iter().zip(records) {
+        assert_eq!(delivery.await.unwrap().offset.unwrap().0, line.offset, "{line:?}");
+    }
 }
 
 /// Behind the first record of an open transaction nothing is read, not even what others wrote, but in its partition alone;

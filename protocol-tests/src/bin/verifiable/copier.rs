@@ -14,9 +14,9 @@ use std::{
 };
 
 use milena::{
-    Client, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, Error, ErrorKind, GroupMetadata,
-    Isolation, Message, OffsetAndMetadata, Position, ProducerBuilder, RebalanceListener, Record,
-    TopicPartition, TransactionalProducer,
+    Client, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, Error, GroupMetadata, Isolation,
+    Message, OffsetAndMetadata, Position, ProducerBuilder, RebalanceListener, Record, TopicPartition,
+    TransactionalProducer,
 };
 use serde_json::{Value, json};
 
@@ -36,8 +36,6 @@ const BATCH_SIZE: usize = 512;
 const SESSION: Duration = Duration::from_secs(10);
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(200);
-/// Between two tries at what failed and may succeed.
-const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -285,34 +283,19 @@ impl Copier {
             Some(Ok(message)) => return Ok(Some(message)),
             Some(Err(error)) => error,
         };
-        match error.kind() {
-            // After a rewind: nothing of it was copied yet.
-            ErrorKind::NoPosition { partition, .. } => {
-                let sought = self.consumer.seek(&[(partition.clone(), Position::Earliest)]).await;
-                // It may have gone meanwhile.
-                sought.or_else(|error| if error.is_fatal() { Err(told(&error)) } else { Ok(()) })?;
-            }
-            _ if error.is_fatal() => return Err(told(&error)),
-            _ => {
-                let fields = json!({"error": name_of(&error), "message": told(&error)});
-                self.lines.print("consumer_error", &fields).await;
-            }
+        if error.is_fatal() {
+            return Err(told(&error));
         }
+        let fields = json!({"error": name_of(&error), "message": told(&error)});
+        self.lines.print("consumer_error", &fields).await;
         Ok(None)
     }
 
     /// Reads on from what the group has committed, in all partitions that are assigned.
     async fn rewind(&self) -> Result<(), String> {
-        loop {
-            let assigned = self.consumer.assignment().into_iter();
-            let committed: Vec<_> = assigned.map(|partition| (partition, Position::Committed)).collect();
-            match self.consumer.seek(&committed).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_fatal() => return Err(told(&error)),
-                // The assignment has changed meanwhile.
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            }
-        }
+        let assigned = self.consumer.assignment().into_iter();
+        let otherwise: Vec<_> = assigned.map(|partition| (partition, Position::Earliest)).collect();
+        self.consumer.rewind(&otherwise).await.map_err(|error| told(&error))
     }
 
     /// Copies what was read in one transaction; whether it was committed.

@@ -11,4 +11,6 @@ pub(crate) mod consumer;
 pub(crate) mod groups;
 pub(crate) mod producer;
 pub(crate) mod refusals;
+pub(crate) mod transactions;
+pub(crate) mod transactions_of_groups;
 pub(crate) mod versions;

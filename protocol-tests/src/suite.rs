@@ -49,8 +49,6 @@ pub type Run = fn(Stage) -> Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Awaits {
-    /// Transactions and the rest of the producer.
-    C,
     /// The rest of the consumer and of its groups.
     D,
     /// Security and quotas, which have no letter yet.

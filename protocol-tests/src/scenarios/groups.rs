@@ -337,7 +337,7 @@ impl RebalanceListener for Diary {
 }
 
 /// Waits until each member has as many partitions; the members are not asked for records, so that none is lost here.
-async fn settle(members: &[(&Consumer, usize)]) {
+pub(super) async fn settle(members: &[(&Consumer, usize)]) {
     let has_settled =
         async || members.iter().all(|(member, count)| member.assignment().len() == *count).then_some(());
     eventually(&format!("the group settles: {members:?}"), has_settled).await;

@@ -57,6 +57,16 @@ impl Recording {
         Ok(silences.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
+    /// The key and the version of every request until now, connection by connection.
+    #[must_use]
+    pub fn requests(&self) -> Vec<(i16, i16)> {
+        let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let frames = connections.iter().flat_map(|pieces| frames(pieces));
+        let requests = frames.filter(|frame| frame.way == Way::Out);
+        let head = requests.filter_map(|frame| frame.bytes.first_chunk::<4>().copied());
+        head.map(|[a, b, c, d]| (i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]))).collect()
+    }
+
     fn connection(&self) -> usize {
         let mut connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         connections.push(Vec::new());
@@ -227,6 +237,12 @@ mod tests {
             piece(Way::Out, 130, &next[..5]),
             piece(Way::Out, 400, &next[5..]),
         ];
+        let recording = Recording::default();
+        recording.connection();
+        for piece in &pieces {
+            recording.note(0, piece.way, &piece.bytes);
+        }
+        assert_eq!(recording.requests(), [(PRODUCE, 3), (PRODUCE, 3), (3, 3)]);
         let found = silences(&frames(&pieces)).unwrap_or_default();
         let found: Vec<_> = found.iter().map(|s| (s.since, s.wanted, s.broken)).collect();
         assert_eq!(found, [(at(30), Duration::from_millis(300), Some(at(130)))]);

@@ -1,7 +1,9 @@
 //! The one list of scenarios.
 
 use super::{Awaits, Needs, Scenario, State};
-use crate::scenarios::{admin, consumer, groups, producer, refusals, versions};
+use crate::scenarios::{
+    admin, consumer, groups, producer, refusals, transactions, transactions_of_groups, versions,
+};
 
 /// A scenario that is there: its number, the function, what it needs.
 macro_rules! ready {
@@ -53,16 +55,21 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(14), producer::s14_nothing_is_sent_while_throttled, ANY),
     ready!(Some(15), producer::s15_headers_nulls_and_timestamps_round_trip, ANY),
     // Transactions.
-    pending!(16, "s16_aborted_records_and_markers_are_never_seen", C),
-    pending!(17, "s17_an_open_transaction_holds_back_its_partition_alone", C),
-    pending!(18, "s18_an_empty_transaction_commits", C),
-    pending!(19, "s19_a_second_instance_fences_the_first", C),
-    pending!(20, "s20_consume_transform_produce_is_exactly_once_under_kills", C),
-    pending!(21, "s21_a_transaction_that_timed_out_can_be_followed_by_another", C),
-    pending!(22, "s22_the_coordinator_moves_during_the_end_of_a_transaction", C),
-    pending!(23, "s23_offsets_in_a_transaction_are_fenced_by_the_generation", C),
-    pending!(24, "s24_both_versions_of_transactions_are_spoken", C),
-    pending!(25, "s25_interleaved_transactions_read_from_any_offset", C),
+    ready!(Some(16), transactions::s16_aborted_records_and_markers_are_never_seen, ANY),
+    ready!(Some(17), transactions::s17_an_open_transaction_holds_back_its_partition_alone, ANY),
+    ready!(Some(18), transactions::s18_an_empty_transaction_commits, ANY),
+    ready!(Some(19), transactions::s19_a_second_instance_fences_the_first, ANY),
+    ready!(
+        Some(20),
+        transactions_of_groups::s20_consume_transform_produce_is_exactly_once_under_kills,
+        THREE.kills()
+    ),
+    ready!(Some(21), transactions::s21_a_transaction_that_timed_out_can_be_followed_by_another, ANY),
+    ready!(Some(22), transactions::s22_ends_of_transactions_are_certain_though_answers_are_lost, ANY),
+    ready!(Some(22), transactions::s22_the_coordinator_moves_during_the_end_of_a_transaction, THREE.kills()),
+    ready!(Some(23), transactions_of_groups::s23_offsets_in_a_transaction_are_fenced_by_the_generation, ANY),
+    ready!(Some(24), transactions::s24_both_versions_of_transactions_are_spoken, ANY),
+    ready!(Some(25), transactions::s25_interleaved_transactions_read_from_any_offset, ANY),
     // The consumer.
     ready!(Some(26), consumer::s26_a_compacted_topic_is_read_to_its_end, ANY),
     ready!(Some(27), consumer::s27_reading_starts_where_it_is_told_to, ANY),

@@ -12,10 +12,11 @@
 //! each fault and path was met, and fails if one that is expected was not; what is rare is expected of 200 seeds and more.
 //!
 //! - `scenario` plays: faults for a while, then peace, in which all must settle, and the judgement.
-//! - `world` holds time, cluster and network, and runs the `cast`: processes of a `client` and a role, `produce` or
-//!   `consume` with its `user`. They run like tasks, when something comes for them or they are due.
+//! - `world` holds time, cluster and network, and runs the `cast`: processes of a `client` and a role, `produce`,
+//!   `writer` or `consume` with its `user`. They run like tasks, when something comes for them or they are due.
 //! - `network` cuts, delays, stalls and loses; `faults` decides what goes wrong; the cast decides who comes and goes.
-//! - `book` remembers what was handed out and committed, over all consumers.
+//! - `book` remembers what was handed out and committed, over all consumers; `ledger`, what was done in
+//!   transactions.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,11 +33,13 @@ mod cast;
 mod client;
 mod consume;
 mod faults;
+mod ledger;
 mod network;
 mod produce;
 mod scenario;
 mod user;
 mod world;
+mod writer;
 
 use std::{
     collections::BTreeMap,
@@ -102,8 +105,14 @@ fn a_group_reads_every_record_under_faults() {
 }
 
 #[test]
+fn transactions_are_all_or_nothing_under_faults() {
+    let name = "sim::transactions_are_all_or_nothing_under_faults";
+    run_seeds(name, 16, faults::OF_TRANSACTIONS, scenario::transactions);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
-    for scenario in [scenario::producers, scenario::readers, scenario::group] {
+    for scenario in [scenario::producers, scenario::readers, scenario::group, scenario::transactions] {
         let trace = |seed| {
             let mut world = World::new(seed, false);
             scenario(&mut world);

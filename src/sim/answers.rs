@@ -47,6 +47,20 @@ fn codes(response: &Response) -> Vec<i16> {
             let partitions = r.topics.iter().flat_map(|topic| &topic.partitions);
             partitions.map(|partition| partition.error_code).collect()
         }
+        Response::TxnOffsetCommit(r) => {
+            let partitions = r.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| partition.error_code).collect()
+        }
+        Response::AddPartitionsToTxn(r) => {
+            let topics = r.results_by_topic_v3_and_below.iter();
+            let partitions = topics.flat_map(|topic| &topic.results_by_partition);
+            partitions.map(|partition| partition.partition_error_code).collect()
+        }
+        Response::AddOffsetsToTxn(r) => vec![r.error_code],
+        Response::EndTxn(r) => vec![r.error_code],
+        Response::FindCoordinator(r) if !r.coordinators.is_empty() => {
+            r.coordinators.iter().map(|found| found.error_code).collect()
+        }
         Response::FindCoordinator(r) => vec![r.error_code],
         Response::JoinGroup(r) => vec![r.error_code],
         Response::SyncGroup(r) => vec![r.error_code],

@@ -11,8 +11,10 @@ use super::{
     book::Book,
     client::{Incoming, SimClient},
     consume::{Consumer, Kind},
+    ledger::Ledger,
     produce::Producer,
     world::{PARTITIONS, World},
+    writer::Writer,
 };
 use crate::{
     engine::machine::{Now, earlier},
@@ -24,6 +26,8 @@ use crate::{
 const MEMBERS: usize = 3;
 /// The most that ever join.
 const JOINS: u64 = 10;
+/// The most instances of all transactional producers together.
+const INSTANCES: u64 = 14;
 
 /// One process.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub(super) struct Actor {
 pub(super) enum Part {
     Producer(Producer),
     Consumer(Consumer),
+    Writer(Writer),
 }
 
 /// All who take part.
@@ -51,6 +56,10 @@ pub(super) struct Cast {
     /// Whether members of a group come and go.
     has_group: bool,
     joined: u64,
+    pub(super) ledger: Rc<RefCell<Ledger>>,
+    /// How many transactional ids there are, and how many producers have used one.
+    ids: usize,
+    instances: u64,
     /// What is asked of everybody once there are no more faults.
     pub(super) goal: Goal,
 }
@@ -67,7 +76,16 @@ pub(super) enum Goal {
 impl Cast {
     pub(super) fn new(has_group: bool) -> Self {
         let book = Rc::new(RefCell::new(Book::default()));
-        Self { actors: Vec::new(), book, has_group, joined: 0, goal: Goal::Read }
+        Self {
+            actors: Vec::new(),
+            book,
+            has_group,
+            joined: 0,
+            ledger: Rc::default(),
+            ids: 0,
+            instances: 0,
+            goal: Goal::Read,
+        }
     }
 
     pub(super) fn add_producer(&mut self, world: &mut World, records: usize) {
@@ -80,6 +98,15 @@ impl Cast {
         let client = world.client();
         let consumer = Consumer::new(world, kind, client.owner(), Rc::clone(&self.book));
         self.add(client, Part::Consumer(consumer));
+    }
+
+    /// A transactional producer: the first of its id, or one that takes over.
+    pub(super) fn add_writer(&mut self, world: &mut World, id: usize, transactions: u32) {
+        self.ids = self.ids.max(id + 1);
+        self.instances += 1;
+        let mut client = world.client();
+        let writer = Writer::new(world, &mut client, id, transactions, Rc::clone(&self.ledger));
+        self.add(client, Part::Writer(writer));
     }
 
     /// Another member joins: sometimes one with a name, which may be back after a crash.
@@ -101,7 +128,7 @@ impl Cast {
     pub(super) fn producers(&self) -> impl Iterator<Item = &Producer> {
         self.actors.iter().filter_map(|actor| match &actor.part {
             Part::Producer(producer) => Some(producer),
-            Part::Consumer(_) => None,
+            Part::Consumer(_) | Part::Writer(_) => None,
         })
     }
 
@@ -112,7 +139,14 @@ impl Cast {
     fn members(&self) -> impl Iterator<Item = (usize, &Consumer)> {
         self.actors.iter().enumerate().filter_map(|(at, actor)| match &actor.part {
             Part::Consumer(consumer) => Some((at, consumer)),
-            Part::Producer(_) => None,
+            Part::Producer(_) | Part::Writer(_) => None,
+        })
+    }
+
+    pub(super) fn writers(&self) -> impl Iterator<Item = (usize, &Writer)> {
+        self.actors.iter().enumerate().filter_map(|(at, actor)| match &actor.part {
+            Part::Writer(writer) => Some((at, writer)),
+            Part::Producer(_) | Part::Consumer(_) => None,
         })
     }
 
@@ -169,6 +203,11 @@ impl Cast {
         if !self.producers().all(Producer::is_settled) {
             return false;
         }
+        if self.ids > 0
+            && !(self.writers().all(|(_, writer)| writer.is_settled()) && Ledger::is_at_rest(world))
+        {
+            return false;
+        }
         let partitions = || (0..PARTITIONS as i32).map(|index| (index, Book::end(world, index)));
         let are_read = self.consumers().all(|consumer| {
             self.has_group
@@ -182,6 +221,9 @@ impl Cast {
 
     /// What a cast does of its own accord: members join, leave, stand still, crash and come back. Whether it did.
     pub(super) fn change(&mut self, world: &mut World) -> bool {
+        if self.ids > 0 {
+            return self.change_writers(world);
+        }
         let consumers: Vec<usize> = self.members().map(|(at, _)| at).collect();
         let Some(at) = consumers.get(world.random.below(consumers.len() as u64) as usize).copied() else {
             return false;
@@ -201,13 +243,40 @@ impl Cast {
                 true
             }
             _ => {
-                let longest = if world.random.below(3) == 0 { 40_000 } else { 8_000 };
-                let actor = &mut self.actors[at];
-                actor.frozen = Some(world.now.instant + Duration::from_millis(world.random.below(longest)));
-                world.meet("cast: a process stands still");
+                self.freeze(world, at);
                 true
             }
         }
+    }
+
+    /// Likewise transactional producers: they stand still, crash, and another instance takes over. Whether they did.
+    fn change_writers(&mut self, world: &mut World) -> bool {
+        let writers: Vec<usize> = self.writers().map(|(at, _)| at).collect();
+        let place = world.random.below(writers.len() as u64) as usize;
+        match (world.random.below(8), writers.get(place).copied()) {
+            (0 | 1, _) if self.instances < INSTANCES => {
+                let id = world.random.below(self.ids as u64) as usize;
+                world.meet("cast: another instance of a producer starts");
+                self.add_writer(world, id, 20);
+                true
+            }
+            (2, Some(at)) => {
+                self.crash(world, at);
+                true
+            }
+            (3, Some(at)) => {
+                self.freeze(world, at);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn freeze(&mut self, world: &mut World, at: usize) {
+        let longest = if world.random.below(3) == 0 { 40_000 } else { 8_000 };
+        let actor = &mut self.actors[at];
+        actor.frozen = Some(world.now.instant + Duration::from_millis(world.random.below(longest)));
+        world.meet("cast: a process stands still");
     }
 
     fn join(&mut self, world: &mut World, consumers: usize) -> bool {
@@ -244,11 +313,19 @@ impl Cast {
         if self.has_group && !self.consumers().any(|consumer| !consumer.is_closing()) {
             self.add_member(world);
         }
-        for actor in &mut self.actors {
-            if let Part::Consumer(consumer) = &mut actor.part {
-                consumer.calm_down();
-                actor.is_touched = true;
+        // Of some ids nobody comes back: their transactions are their coordinators' business.
+        for id in 0..self.ids {
+            if world.random.below(2) == 0 && !self.writers().any(|(_, writer)| writer.id() == id) {
+                self.add_writer(world, id, 3);
             }
+        }
+        for actor in &mut self.actors {
+            match &mut actor.part {
+                Part::Consumer(consumer) => consumer.calm_down(),
+                Part::Writer(writer) => writer.calm_down(),
+                Part::Producer(_) => continue,
+            }
+            actor.is_touched = true;
         }
     }
 
@@ -263,14 +340,14 @@ impl Cast {
         }
     }
 
-    /// Removes the consumers that are closed.
+    /// Removes the consumers that are closed, and the producers that are at their end: others come in their place.
     fn bury(&mut self, world: &mut World) {
         let is_gone = |actor: &Actor| match &actor.part {
             Part::Consumer(consumer) => consumer.is_closed(),
+            Part::Writer(writer) => writer.is_over(),
             Part::Producer(_) => false,
         };
         while let Some(at) = self.actors.iter().position(is_gone) {
-            world.meet("cast: a consumer has closed");
             let actor = self.actors.remove(at);
             let owner = actor.client.owner();
             let wires: Vec<ConnectionId> =
@@ -278,9 +355,26 @@ impl Cast {
             for wire in wires {
                 world.network.leave(world.now.instant, wire, &mut world.random);
             }
-            if let Part::Consumer(consumer) = actor.part {
-                consumer.end();
+            match actor.part {
+                Part::Consumer(consumer) => {
+                    world.meet("cast: a consumer has closed");
+                    consumer.end();
+                }
+                Part::Writer(writer) => {
+                    world.meet("cast: a producer has come to its end");
+                    writer.judge();
+                    self.replace(world, &writer);
+                }
+                Part::Producer(_) => {}
             }
+        }
+    }
+
+    /// Somebody does what a producer has left over, unless there is another one of its id.
+    fn replace(&mut self, world: &mut World, gone: &Writer) {
+        let is_used = self.writers().any(|(_, writer)| writer.id() == gone.id());
+        if !is_used && self.instances < INSTANCES {
+            self.add_writer(world, gone.id(), gone.left());
         }
     }
 }
@@ -294,8 +388,10 @@ impl Actor {
         }
         if self.frozen.take().is_some() {
             self.client.overslept(now);
-            if let Part::Consumer(consumer) = &mut self.part {
-                consumer.overslept(now);
+            match &mut self.part {
+                Part::Consumer(consumer) => consumer.overslept(now),
+                Part::Writer(writer) => writer.overslept(now),
+                Part::Producer(_) => {}
             }
             self.is_touched = true;
         }
@@ -310,6 +406,7 @@ impl Actor {
             match &mut self.part {
                 Part::Producer(producer) => producer.tick(now, &mut self.client, &mut met),
                 Part::Consumer(consumer) => consumer.tick(now, &mut self.client, &mut met),
+                Part::Writer(writer) => writer.tick(now, &mut self.client, &mut met),
             }
             met.iter().for_each(|path| world.meet(path));
             world.tick_client(&mut self.client);
@@ -326,6 +423,7 @@ impl Actor {
         let part = match &self.part {
             Part::Producer(producer) => producer.deadline(),
             Part::Consumer(consumer) => consumer.deadline(),
+            Part::Writer(writer) => writer.deadline(),
         };
         earlier(self.client.deadline(), part)
     }

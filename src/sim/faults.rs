@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     book::GROUP,
+    ledger::Ledger,
     network::Way,
     world::{self, World},
 };
@@ -109,19 +110,194 @@ pub(super) const OF_GROUPS: &[&str] = &[
     "user: Timeout",
 ];
 
+/// As [`EVERYWHERE`], where there are transactions.
+pub(super) const OF_TRANSACTIONS: &[&str] = &[
+    "AddOffsetsToTxn: CONCURRENT_TRANSACTIONS",
+    "AddOffsetsToTxn: INVALID_PRODUCER_ID_MAPPING",
+    "AddOffsetsToTxn: NONE",
+    "AddOffsetsToTxn: NOT_COORDINATOR",
+    "AddOffsetsToTxn: PRODUCER_FENCED",
+    "AddOffsetsToTxn: TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
+    "AddOffsetsToTxn: no answer",
+    "AddPartitionsToTxn: CONCURRENT_TRANSACTIONS",
+    "AddPartitionsToTxn: INVALID_PRODUCER_ID_MAPPING",
+    "AddPartitionsToTxn: NONE",
+    "AddPartitionsToTxn: NOT_COORDINATOR",
+    "AddPartitionsToTxn: PRODUCER_FENCED",
+    "AddPartitionsToTxn: TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
+    "AddPartitionsToTxn: no answer",
+    "EndTxn: CONCURRENT_TRANSACTIONS",
+    "EndTxn: COORDINATOR_LOAD_IN_PROGRESS",
+    "EndTxn: COORDINATOR_NOT_AVAILABLE",
+    "EndTxn: INVALID_TXN_STATE",
+    "EndTxn: NONE",
+    "EndTxn: NOT_COORDINATOR",
+    "EndTxn: PRODUCER_FENCED",
+    "EndTxn: REQUEST_TIMED_OUT",
+    "EndTxn: TRANSACTION_ABORTABLE",
+    "EndTxn: UNKNOWN_SERVER_ERROR",
+    "EndTxn: no answer",
+    "EndTxn: of the first version",
+    "EndTxn: of the second version",
+    "FindCoordinator: COORDINATOR_NOT_AVAILABLE",
+    "FindCoordinator: NONE",
+    "InitProducerId: CONCURRENT_TRANSACTIONS",
+    "InitProducerId: COORDINATOR_LOAD_IN_PROGRESS",
+    "InitProducerId: COORDINATOR_NOT_AVAILABLE",
+    "InitProducerId: NONE",
+    "InitProducerId: NOT_COORDINATOR",
+    "InitProducerId: UNKNOWN_SERVER_ERROR",
+    "InitProducerId: for another epoch",
+    "InitProducerId: no answer",
+    "Produce: CONCURRENT_TRANSACTIONS",
+    "Produce: INVALID_PRODUCER_EPOCH",
+    "Produce: NOT_LEADER_OR_FOLLOWER",
+    "Produce: REQUEST_TIMED_OUT",
+    "Produce: TRANSACTION_ABORTABLE",
+    "Produce: UNKNOWN_PRODUCER_ID",
+    "Produce: no answer",
+    "TxnOffsetCommit: CONCURRENT_TRANSACTIONS",
+    "TxnOffsetCommit: COORDINATOR_NOT_AVAILABLE",
+    "TxnOffsetCommit: GROUP_AUTHORIZATION_FAILED",
+    "TxnOffsetCommit: INVALID_PRODUCER_EPOCH",
+    "TxnOffsetCommit: NONE",
+    "TxnOffsetCommit: NOT_COORDINATOR",
+    "TxnOffsetCommit: REQUEST_TIMED_OUT",
+    "TxnOffsetCommit: TRANSACTION_ABORTABLE",
+    "TxnOffsetCommit: UNKNOWN_TOPIC_OR_PARTITION",
+    "TxnOffsetCommit: no answer",
+    "cast: a machine loses power",
+    "cast: a process crashes",
+    "cast: a process stands still",
+    "cast: a producer has come to its end",
+    "cast: another instance of a producer starts",
+    "fault: a coordinator of offsets moved",
+    "fault: a coordinator of transactions moved",
+    "fault: markers are held back",
+    "ledger: its coordinator has given a transaction up",
+    "ledger: offsets are committed",
+    "ledger: told Aborted and not seen",
+    "ledger: told Asked and not seen",
+    "ledger: told Asked and seen",
+    "ledger: told Committed and not seen",
+    "ledger: told Committed and seen",
+    "ledger: told Nothing and not seen",
+    "offsets: refused",
+    "offsets: taken",
+    "produce: given up with its transaction",
+    "ready: not in time",
+    "transaction: ProducerFailed",
+    "transaction: TRANSACTION_ABORTABLE (120)",
+    "transaction: abort, Aborted",
+    "transaction: abort, Nothing",
+    "transaction: commit, Aborted",
+    "transaction: commit, Asked",
+    "transaction: commit, Committed",
+    "transaction: failed, INVALID_PRODUCER_ID_MAPPING (49)",
+    "transaction: failed, INVALID_RECORD (87)",
+    "transaction: failed, TRANSACTION_ABORTABLE (120)",
+    "transaction: failed, Timeout",
+    "transaction: failed, UNKNOWN_PRODUCER_ID (59)",
+    "transaction: failed, Undelivered",
+    "transaction: fenced",
+    "transaction: fenced by another instance",
+    "transaction: fenced by its coordinator",
+    "user: asks who is at the end",
+    "user: sees that the transaction has failed",
+    "user: tarries",
+];
+
 /// What a few seeds may miss.
 pub(super) const RARE: &[&str] = &[
+    "AddOffsetsToTxn: CONCURRENT_TRANSACTIONS",
+    "AddOffsetsToTxn: INVALID_PRODUCER_ID_MAPPING",
+    "AddOffsetsToTxn: NONE",
+    "AddOffsetsToTxn: NOT_COORDINATOR",
+    "AddOffsetsToTxn: PRODUCER_FENCED",
+    "AddOffsetsToTxn: TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
+    "AddOffsetsToTxn: no answer",
+    "AddPartitionsToTxn: INVALID_PRODUCER_ID_MAPPING",
+    "AddPartitionsToTxn: NOT_COORDINATOR",
+    "AddPartitionsToTxn: PRODUCER_FENCED",
+    "AddPartitionsToTxn: TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
+    "AddPartitionsToTxn: no answer",
+    "EndTxn: COORDINATOR_LOAD_IN_PROGRESS",
+    "EndTxn: COORDINATOR_NOT_AVAILABLE",
+    "EndTxn: INVALID_TXN_STATE",
+    "EndTxn: NOT_COORDINATOR",
+    "EndTxn: PRODUCER_FENCED",
+    "EndTxn: REQUEST_TIMED_OUT",
+    "EndTxn: TRANSACTION_ABORTABLE",
+    "EndTxn: UNKNOWN_SERVER_ERROR",
+    "EndTxn: no answer",
+    "FindCoordinator: COORDINATOR_NOT_AVAILABLE",
     "Heartbeat: ILLEGAL_GENERATION",
     "Heartbeat: NOT_COORDINATOR",
     "Heartbeat: UNKNOWN_MEMBER_ID",
+    "InitProducerId: COORDINATOR_LOAD_IN_PROGRESS",
+    "InitProducerId: COORDINATOR_NOT_AVAILABLE",
+    "InitProducerId: NONE",
+    "InitProducerId: NOT_COORDINATOR",
+    "InitProducerId: UNKNOWN_SERVER_ERROR",
+    "InitProducerId: for another epoch",
+    "InitProducerId: no answer",
     "JoinGroup: NOT_COORDINATOR",
     "ListOffsets: NOT_LEADER_OR_FOLLOWER",
     "OffsetCommit: ILLEGAL_GENERATION",
     "OffsetCommit: NOT_COORDINATOR",
     "OffsetCommit: UNKNOWN_MEMBER_ID",
+    "Produce: INVALID_PRODUCER_EPOCH",
+    "Produce: REQUEST_TIMED_OUT",
+    "Produce: TRANSACTION_ABORTABLE",
+    "Produce: UNKNOWN_PRODUCER_ID",
+    "Produce: no answer",
+    "TxnOffsetCommit: CONCURRENT_TRANSACTIONS",
+    "TxnOffsetCommit: COORDINATOR_NOT_AVAILABLE",
+    "TxnOffsetCommit: GROUP_AUTHORIZATION_FAILED",
+    "TxnOffsetCommit: INVALID_PRODUCER_EPOCH",
+    "TxnOffsetCommit: NONE",
+    "TxnOffsetCommit: NOT_COORDINATOR",
+    "TxnOffsetCommit: REQUEST_TIMED_OUT",
+    "TxnOffsetCommit: TRANSACTION_ABORTABLE",
+    "TxnOffsetCommit: UNKNOWN_TOPIC_OR_PARTITION",
+    "TxnOffsetCommit: no answer",
+    "cast: a producer has come to its end",
+    "cast: another instance of a producer starts",
+    "fault: a coordinator of offsets moved",
+    "fault: a coordinator of transactions moved",
     "fault: an answer was turned into a refusal after it was applied",
+    "fault: markers are held back",
+    "ledger: its coordinator has given a transaction up",
+    "ledger: offsets are committed",
+    "ledger: told Aborted and not seen",
+    "ledger: told Asked and not seen",
+    "ledger: told Asked and seen",
+    "ledger: told Committed and not seen",
+    "ledger: told Nothing and not seen",
+    "offsets: refused",
+    "offsets: taken",
     "produce: a record is too large",
+    "produce: given up with its transaction",
+    "ready: not in time",
+    "transaction: ProducerFailed",
+    "transaction: TRANSACTION_ABORTABLE (120)",
+    "transaction: abort, Aborted",
+    "transaction: abort, Nothing",
+    "transaction: commit, Aborted",
+    "transaction: commit, Asked",
+    "transaction: failed, INVALID_PRODUCER_ID_MAPPING (49)",
+    "transaction: failed, INVALID_RECORD (87)",
+    "transaction: failed, TRANSACTION_ABORTABLE (120)",
+    "transaction: failed, Timeout",
+    "transaction: failed, UNKNOWN_PRODUCER_ID (59)",
+    "transaction: failed, Undelivered",
+    "transaction: fenced",
+    "transaction: fenced by another instance",
+    "transaction: fenced by its coordinator",
     "user: Timeout",
+    "user: asks who is at the end",
+    "user: sees that the transaction has failed",
+    "user: tarries",
 ];
 
 /// A rule of the broker that is in force.
@@ -139,6 +315,9 @@ pub(super) fn pause(random: &mut Random) -> Duration {
 
 /// Lets one thing go wrong.
 pub(super) fn strike(world: &mut World) {
+    if world.has_transactions && world.random.below(3) == 0 {
+        return strike_transactions(world);
+    }
     match world.random.below(16) {
         0..=2 => reset(world),
         3 => cut(world),
@@ -155,6 +334,9 @@ pub(super) fn strike(world: &mut World) {
 /// Everything works again.
 pub(super) fn heal(world: &mut World) {
     start_the_nodes(world);
+    if world.has_transactions {
+        world.broker.hold_markers(world.now, false);
+    }
     for wire in world.network.dead() {
         world.break_wire(wire);
     }
@@ -218,10 +400,19 @@ fn start_the_nodes(world: &mut World) {
 }
 
 fn watch_coordinator(world: &mut World, act: impl FnOnce(&mut World)) {
-    let before = world.broker.coordinator(GROUP);
+    let (transactional_id, of_it) = (Ledger::transactional_id(0), Ledger::group(0));
+    let paths = [
+        (GROUP, "fault: a coordinator moved"),
+        (&transactional_id, "fault: a coordinator of transactions moved"),
+        (&of_it, "fault: a coordinator of offsets moved"),
+    ];
+    let paths = &paths[if world.has_transactions { 1..3 } else { 0..1 }];
+    let before: Vec<_> = paths.iter().map(|(key, _)| world.broker.coordinator(key)).collect();
     act(world);
-    if world.broker.coordinator(GROUP) != before {
-        world.meet("fault: a coordinator moved");
+    for ((key, path), before) in paths.iter().zip(before) {
+        if world.broker.coordinator(key) != before {
+            world.meet(path);
+        }
     }
 }
 
@@ -238,12 +429,41 @@ fn move_a_leader(world: &mut World) {
 /// The next requests of a kind go wrong at the broker.
 fn plan(world: &mut World) {
     let api = pick(&mut world.random, &APIS);
-    let (fault, path) = fault(&mut world.random, api);
+    plan_for(world, api);
+}
+
+fn plan_for(world: &mut World, api: Api) {
+    let (fault, path) = fault(&mut world.random, api, world.has_transactions);
     let times = 1 + world.random.below(3);
     let rule = Rule::new(fault).on(api).times(times);
     let (id, hits) = world.broker.add_fault(rule);
     world.planned.push(Planned { id, hits, path });
 }
+
+/// What goes wrong with transactions: requests of theirs, and markers that are not written for a while.
+fn strike_transactions(world: &mut World) {
+    match world.random.below(8) {
+        0 => {
+            world.meet("fault: markers are held back");
+            world.broker.hold_markers(world.now, true);
+        }
+        1 | 2 => world.broker.hold_markers(world.now, false),
+        _ => {
+            let api = pick(&mut world.random, &APIS_OF_TRANSACTIONS);
+            plan_for(world, api);
+        }
+    }
+}
+
+const APIS_OF_TRANSACTIONS: [Api; 7] = [
+    Api::AddOffsetsToTxn,
+    Api::AddPartitionsToTxn,
+    Api::EndTxn,
+    Api::EndTxn,
+    Api::InitProducerId,
+    Api::Produce,
+    Api::TxnOffsetCommit,
+];
 
 const APIS: [Api; 14] = [
     Api::ApiVersions,
@@ -262,7 +482,7 @@ const APIS: [Api; 14] = [
     Api::SyncGroup,
 ];
 
-fn fault(random: &mut Random, api: Api) -> (Fault, &'static str) {
+fn fault(random: &mut Random, api: Api, is_transactional: bool) -> (Fault, &'static str) {
     let longest = if random.below(3) == 0 { 12_000 } else { 1_500 };
     let pause = Duration::from_millis(random.below(longest));
     match random.below(8) {
@@ -273,13 +493,14 @@ fn fault(random: &mut Random, api: Api) -> (Fault, &'static str) {
         4 => (Fault::DropAnswer, "fault: an answer was lost after it was applied"),
         5 => (Fault::CloseAfter, "fault: an answer was lost after it was applied"),
         kind => {
-            let codes = refusals(api);
+            let codes = if is_transactional { refusals_of_transactions(api) } else { refusals(api) };
             if codes.is_empty() {
                 return (Fault::Delay(pause), "fault: a request was delayed");
             }
             let code = pick(random, codes);
             // What a broker says before it does anything is not said by one that has done it.
-            let may_be_applied = matches!(api, Api::Produce | Api::OffsetCommit);
+            let may_be_applied =
+                matches!(api, Api::Produce | Api::OffsetCommit | Api::EndTxn | Api::TxnOffsetCommit);
             if kind == 6 && may_be_applied {
                 let path = "fault: an answer was turned into a refusal after it was applied";
                 return (Fault::ApplyThenRefuse(Code::REQUEST_TIMED_OUT), path);
@@ -307,6 +528,53 @@ fn refusals(api: Api) -> &'static [Code] {
         ],
         Api::JoinGroup | Api::SyncGroup | Api::OffsetCommit | Api::OffsetFetch => COORDINATOR,
         _ => &[],
+    }
+}
+
+/// Likewise to one of a transactional producer.
+fn refusals_of_transactions(api: Api) -> &'static [Code] {
+    match api {
+        Api::Produce => &[
+            Code::NOT_LEADER_OR_FOLLOWER,
+            Code::NOT_ENOUGH_REPLICAS,
+            Code::MESSAGE_TOO_LARGE,
+            Code::TRANSACTION_ABORTABLE,
+            Code::UNKNOWN_PRODUCER_ID,
+        ],
+        Api::InitProducerId => &[
+            Code::COORDINATOR_LOAD_IN_PROGRESS,
+            Code::COORDINATOR_NOT_AVAILABLE,
+            Code::NOT_COORDINATOR,
+            Code::CONCURRENT_TRANSACTIONS,
+            Code::UNKNOWN_SERVER_ERROR,
+        ],
+        Api::AddPartitionsToTxn | Api::AddOffsetsToTxn => &[
+            Code::COORDINATOR_LOAD_IN_PROGRESS,
+            Code::COORDINATOR_NOT_AVAILABLE,
+            Code::NOT_COORDINATOR,
+            Code::CONCURRENT_TRANSACTIONS,
+            Code::TRANSACTION_ABORTABLE,
+            Code::INVALID_PRODUCER_ID_MAPPING,
+            Code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        ],
+        Api::TxnOffsetCommit => &[
+            Code::COORDINATOR_LOAD_IN_PROGRESS,
+            Code::COORDINATOR_NOT_AVAILABLE,
+            Code::NOT_COORDINATOR,
+            Code::UNKNOWN_TOPIC_OR_PARTITION,
+            Code::GROUP_AUTHORIZATION_FAILED,
+            Code::ILLEGAL_GENERATION,
+            Code::TRANSACTION_ABORTABLE,
+        ],
+        Api::EndTxn => &[
+            Code::COORDINATOR_LOAD_IN_PROGRESS,
+            Code::COORDINATOR_NOT_AVAILABLE,
+            Code::NOT_COORDINATOR,
+            Code::CONCURRENT_TRANSACTIONS,
+            Code::TRANSACTION_ABORTABLE,
+            Code::UNKNOWN_SERVER_ERROR,
+        ],
+        _ => refusals(api),
     }
 }
 

@@ -31,8 +31,8 @@ use crate::{
     wire::compress::{Codec, Compression},
 };
 
-const BUDGET: usize = 64 << 10;
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUDGET: usize = 64 << 10;
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// No delivery takes longer; many worlds have less patience.
 pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// When an outcome has to be known, beyond the delivery timeout: time moves in steps.
@@ -70,26 +70,8 @@ impl Producer {
     pub(super) fn new(world: &mut World, client: &mut SimClient, records: usize) -> Self {
         client.want(world.now, &TopicName::from(TOPIC));
         let mut random = Random::new(world.random.next_u64());
-        let second = Duration::from_secs(1);
-        let delivery_timeout = REQUEST_TIMEOUT + Duration::from_secs(1 + random.below(25));
-        let config = SenderConfig {
-            acks: -1,
-            idempotent: true,
-            transactional_id: None,
-            follow_recreated: false,
-            partitioning: Partitioning { adaptive: true, availability_timeout: Some(second), rack: None },
-            linger: if random.below(2) == 0 {
-                Linger::Fixed(Duration::from_millis(random.below(20)))
-            } else {
-                Linger::Adaptive(Duration::from_millis(5))
-            },
-            compression: Compression::new(Codec::None),
-            max_request_size: 4 << 10,
-            max_in_flight: 1 + random.below(5) as usize,
-            delivery_timeout,
-            request_timeout: REQUEST_TIMEOUT,
-            backoff: Backoff { first: second / 10, max: second },
-        };
+        let config = config(&mut random);
+        let delivery_timeout = config.delivery_timeout;
         let accumulator = Arc::new(Accumulator::new(BUDGET, Arc::default()));
         accumulator.prepare(&TOPIC.into(), PARTITIONS as u32);
         let seed = Random::new(random.next_u64());
@@ -226,6 +208,30 @@ impl Taken {
             Err(error) if error.maybe_written() => {}
             Err(error) => assert_eq!(place, None, "{value} is there and was failed: {error}"),
         }
+    }
+}
+
+/// How a producer writes.
+pub(super) fn config(random: &mut Random) -> SenderConfig {
+    let second = Duration::from_secs(1);
+    let delivery_timeout = REQUEST_TIMEOUT + Duration::from_secs(1 + random.below(25));
+    SenderConfig {
+        acks: -1,
+        idempotent: true,
+        transactional_id: None,
+        follow_recreated: false,
+        partitioning: Partitioning { adaptive: true, availability_timeout: Some(second), rack: None },
+        linger: if random.below(2) == 0 {
+            Linger::Fixed(Duration::from_millis(random.below(20)))
+        } else {
+            Linger::Adaptive(Duration::from_millis(5))
+        },
+        compression: Compression::new(Codec::None),
+        max_request_size: 4 << 10,
+        max_in_flight: 1 + random.below(5) as usize,
+        delivery_timeout,
+        request_timeout: REQUEST_TIMEOUT,
+        backoff: Backoff { first: second / 10, max: second },
     }
 }
 

@@ -56,6 +56,18 @@ pub(super) fn group(world: &mut World) {
     cast.actors.clear();
 }
 
+/// Producers that write in transactions, and others that take over from them.
+pub(super) fn transactions(world: &mut World) {
+    world.has_transactions = true;
+    let mut cast = Cast::new(false);
+    for id in 0..1 + world.random.below(2) as usize {
+        cast.add_writer(world, id, 30);
+    }
+    let cast = play(world, cast, Duration::from_secs(60));
+    cast.writers().for_each(|(_, writer)| writer.judge());
+    cast.ledger.borrow().judge(world);
+}
+
 fn play(world: &mut World, mut cast: Cast, length: Duration) -> Cast {
     let end = world.now.instant + length;
     world.run(&mut cast, end, true);
@@ -69,6 +81,8 @@ fn play(world: &mut World, mut cast: Cast, length: Duration) -> Cast {
     let limit = world.now.instant + CLOSE_TIMEOUT + Duration::from_secs(1);
     world.run(&mut cast, limit, false);
     assert!(cast.is_settled(world), "not every consumer has closed: {cast:?}");
-    produce::judge(world, cast.producers());
+    if !world.has_transactions {
+        produce::judge(world, cast.producers());
+    }
     cast
 }

@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) random: Random,
     pub(super) broker: Broker,
     pub(super) network: Network,
+    /// Whether there are transactions, in which more can go wrong.
+    pub(super) has_transactions: bool,
     /// Rules of the broker that are in force.
     pub(super) planned: Vec<Planned>,
     unread: BTreeMap<ConnectionId, (FrameDecoder, BytesMut)>,
@@ -57,7 +59,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, verbose: bool) -> Self {
         let start = Instant::now() + Duration::from_secs(1_000_000);
-        let mut broker = Broker::new(Settings::default(), Limits::default(), seed);
+        let mut broker = Broker::new(settings(seed), Limits::default(), seed);
         let now = Now { instant: start, unix_ms: 1_700_000_000_000 };
         for node in 1..=NODES {
             broker.add_node(NodeId(node), "sim", 9_000 + node as u16, None);
@@ -68,6 +70,7 @@ impl World {
             random: Random::new(seed.wrapping_mul(0x9E37_79B9).wrapping_add(1)),
             broker,
             network: Network::default(),
+            has_transactions: false,
             planned: Vec::new(),
             unread: BTreeMap::new(),
             opened: BTreeSet::new(),
@@ -265,6 +268,15 @@ impl World {
     pub(super) fn tick_client(&mut self, client: &mut SimClient) {
         let up = &self.up;
         client.tick(self.now, &mut self.network, &|node| up.get(&node) == Some(&true));
+    }
+}
+
+/// Half of the clusters speak of transactions in the first way, and some are slow to write markers.
+fn settings(seed: u64) -> Settings {
+    Settings {
+        transaction_version: [2, 1][(seed / 4 % 2) as usize],
+        transaction_marker_delay: Duration::from_millis([0, 20, 700][(seed / 8 % 3) as usize]),
+        ..Settings::default()
     }
 }
 

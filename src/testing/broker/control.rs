@@ -232,6 +232,14 @@ impl Broker {
         Some(self.state.topic(topic)?.partition(partition)?.log.stable_end())
     }
 
+    /// The transactions in a partition that were aborted: producer ids and first offsets, as a fetch of all tells them.
+    #[cfg(test)]
+    pub(crate) fn aborted(&self, topic: &str, partition: i32) -> Vec<(i64, i64)> {
+        let found = self.state.topic(topic).and_then(|topic| topic.partition(partition));
+        let aborted = found.map(|partition| partition.log.aborted(partition.log.start(), usize::MAX / 2));
+        aborted.into_iter().flatten().map(|aborted| (aborted.producer_id, aborted.first_offset)).collect()
+    }
+
     /// Brings a transactional id to the last epoch of its producer id.
     #[cfg(test)]
     pub(crate) fn use_up_epochs(&mut self, transactional_id: &str) {

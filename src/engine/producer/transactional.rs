@@ -219,6 +219,10 @@ impl Transactional {
 
     /// The transaction can only be aborted, and is, at once: so its coordinator does not have to lose patience.
     fn fail(&mut self, now: Now, error: Error, sender: &mut Sender, sent: &mut Outbox<sender::Event>) {
+        if self.fatal.is_some() {
+            // Nothing is told any more but why the producer has ended.
+            return;
+        }
         match self.stage {
             Stage::Open | Stage::Draining { commit: true } => {
                 tracing::warn!(%error, "a transaction has failed and is aborted");
@@ -347,5 +351,69 @@ impl Transactional {
             self.failure.is_none() || self.stage != Stage::Open,
             "a transaction that failed is open"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::{
+        backoff::{Backoff, Random},
+        machine::Tokens,
+        produce::{
+            accumulator::Accumulator,
+            config::{Linger, Partitioning, SenderConfig},
+        },
+        script,
+        txn::Settings,
+    };
+    use crate::wire::compress::{Codec, Compression};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn transactional(accumulator: &Accumulator) -> Transactional {
+        let (request_timeout, retry) = (SECOND, Backoff { first: SECOND, max: SECOND });
+        let transactional_id = "tx".into();
+        let settings = Settings { transactional_id, timeout: SECOND, request_timeout, retry };
+        let coordinators = Coordinators::new("tx".into(), request_timeout, retry, &mut Random::new(1));
+        let machine = Transactions::new(settings, Tokens::default(), Random::new(1));
+        Transactional::new(machine, coordinators, Arc::clone(&accumulator.gate))
+    }
+
+    fn sender(accumulator: &Arc<Accumulator>) -> Sender {
+        let config = SenderConfig {
+            acks: -1,
+            idempotent: true,
+            transactional_id: Some("tx".into()),
+            follow_recreated: false,
+            partitioning: Partitioning::default(),
+            linger: Linger::Fixed(Duration::ZERO),
+            compression: Compression::new(Codec::None),
+            max_request_size: 1 << 20,
+            max_in_flight: 5,
+            delivery_timeout: SECOND,
+            request_timeout: SECOND,
+            backoff: Backoff { first: SECOND, max: SECOND },
+        };
+        Sender::new(config, Arc::clone(accumulator), Arc::default(), Random::new(1))
+    }
+
+    #[test]
+    fn what_fails_after_the_end_of_the_producer_does_not_change_why_it_has_ended() {
+        let accumulator = Arc::new(Accumulator::new(1 << 10, Arc::default()));
+        let (mut transactional, mut sender) = (transactional(&accumulator), sender(&accumulator));
+        let (now, mut sent) = (script::start(), Outbox::default());
+        (transactional.stage, transactional.number) = (Stage::Open, 1);
+        let fenced = Error::from(ErrorKind::Fenced { identity: "tx".to_owned() });
+        transactional.finish(now, fenced, &mut sender, &mut sent);
+        let late = ErrorKind::TransactionAborted { cause: None }.into();
+        transactional.fail(now, late, &mut sender, &mut sent);
+        for number in 0..2 {
+            let reason = accumulator.gate.reason(Pass::of_transaction(number));
+            let is_told = reason.is_some_and(|reason| matches!(reason.kind(), ErrorKind::Fenced { .. }));
+            assert!(is_told, "transaction {number}");
+        }
     }
 }

@@ -140,7 +140,10 @@ impl Consumer {
 
     /// Who commits for this consumer: the group, the member, and the generation in which the records were handed out that
     /// are being worked on, for [`Transaction::commit_offsets`](crate::Transaction::commit_offsets) (KIP-447). Ask for it
-    /// after the records and before the next call for some: if the group moves on meanwhile, the offsets are refused.
+    /// after the records and before the next call for some: if the group moves on meanwhile, the offsets are refused. Where
+    /// several calls for records go into one transaction, compare it after each: once it differs, the group has rebalanced
+    /// in between, what was read before must not be committed under it, and the transaction is to be aborted.
+    /// [`Processor`](crate::Processor) sees to that.
     ///
     /// # Errors
     /// [`NotMember`](crate::ErrorKind::NotMember) before the group was joined for the first time;

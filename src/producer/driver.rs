@@ -210,8 +210,15 @@ impl Driver {
             } else {
                 counters.undelivered(&done.partition, records);
             }
-            if let Err(error) = &outcome {
-                tracing::warn!(partition = %done.partition, records, %error, "records were not delivered");
+            match &outcome {
+                // That a transaction fails is told once, and that its user aborts it, not at all.
+                Err(error) if error.requires_abort() => {
+                    tracing::debug!(partition = %done.partition, records, %error, "records were given up");
+                }
+                Err(error) => {
+                    tracing::warn!(partition = %done.partition, records, %error, "records were not delivered");
+                }
+                Ok(_) => {}
             }
             done.fate.set(Fate::Ended(outcome));
         }

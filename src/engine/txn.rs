@@ -219,7 +219,7 @@ impl Transactions {
             commit,
             protocol: open.protocol,
             certain: open.certain,
-            renew: broken || open.unknown_id,
+            renew: broken || open.renew || open.unknown_id,
         };
         // A broker has an error for the commit of a transaction that it never heard of, and one that does not know the id
         // cannot end anything.
@@ -354,6 +354,9 @@ impl Transactions {
     // ---- answers ---------------------------------------------------------------------------------------------
 
     fn judge(&mut self, now: Now, node: NodeId, step: Step, outcome: Outcome, out: &mut Outbox<Event>) {
+        if matches!(&outcome, Err(failure) if failure.maybe_sent) {
+            self.doubt(step);
+        }
         let answer = match outcome {
             Ok(answer) => answer,
             Err(Failure { error, .. }) if error.may_pass() => return self.elsewhere(now, node, step, out),
@@ -499,6 +502,16 @@ impl Transactions {
             out.events.push(Event::CoordinatorLost(node));
         }
         self.back_off(now, false);
+    }
+
+    /// A request may have been sent and was not answered. It may still arrive, in the next transaction: in the first
+    /// version that has the same epoch, and would be ended, or given old offsets.
+    fn doubt(&mut self, step: Step) {
+        match &mut self.phase {
+            Phase::Open(open) if step != Step::Learn => open.renew |= open.protocol == Protocol::V1,
+            Phase::Ending(ending) if step != Step::Learn => ending.renew |= ending.protocol == Protocol::V1,
+            _ => {}
+        }
     }
 
     /// The transaction can only be aborted; one that is being committed is aborted in its stead.

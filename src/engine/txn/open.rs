@@ -41,7 +41,7 @@ pub(super) struct Open {
     /// Whether it certainly has.
     pub(super) certain: bool,
     pub(super) failed: bool,
-    /// Sequences or the id cannot go on under this epoch.
+    /// What was not answered may still arrive, so that the next transaction needs another epoch.
     pub(super) renew: bool,
     /// The coordinator does not know the producer id.
     pub(super) unknown_id: bool,

@@ -85,6 +85,11 @@ impl Bench {
         self.answer(&call, versions(if protocol == Protocol::V2 { 2 } else { 1 }, 5));
     }
 
+    fn learn_later(&mut self, protocol: Protocol) {
+        self.now = self.now.after(2 * SECOND);
+        self.learn(protocol);
+    }
+
     fn calls(&mut self) -> Vec<Call> {
         self.machine.tick(self.now, &mut self.out);
         self.machine.check();
@@ -498,4 +503,34 @@ fn another_coordinator_may_speak_another_version_from_the_next_transaction_on() 
     assert_eq!(end_request(&call), (true, 0, Some(4)), "the open one ends as it began");
     bench.answer(&call, ended(Code::NONE, -1));
     assert_eq!(bench.machine.open(), Protocol::V2);
+}
+
+#[test]
+fn what_was_not_answered_in_the_first_version_cannot_arrive_in_the_next_transaction() {
+    let renews = |protocol, lose_end: bool| {
+        let mut bench = Bench::open(protocol);
+        if protocol == Protocol::V1 && !lose_end {
+            bench.machine.join(partition(1));
+            let call = bench.call();
+            bench.lose(&call);
+            bench.find();
+            bench.learn_later(protocol);
+            let call = bench.call();
+            bench.answer(&call, added(&[(1, Code::NONE)]));
+        }
+        bench.end(true, false);
+        let mut call = bench.call();
+        if lose_end {
+            bench.lose(&call);
+            bench.find();
+            bench.learn_later(protocol);
+            call = bench.call();
+        }
+        bench.answer(&call, ended(Code::NONE, 1));
+        assert!(matches!(bench.events().last(), Some(Event::Ended { committed: true })));
+        !bench.machine.is_ready()
+    };
+    assert!(renews(Protocol::V1, true), "its end was not answered");
+    assert!(renews(Protocol::V1, false), "that a partition joins was not answered");
+    assert!(!renews(Protocol::V2, true), "each end brings another epoch");
 }

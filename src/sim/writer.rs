@@ -450,8 +450,10 @@ impl Writer {
     fn write(&mut self, now: Now, deed: DeedId, number: u64, met: &mut Vec<String>) {
         let topic = self.accumulator.topic(TOPIC).expect("it was prepared");
         let pass = Pass::of_transaction(number);
-        for _ in 0..1 + self.random.below(8) {
-            let partition = self.random.below(PARTITIONS as u64) as usize;
+        // Sometimes so much for one partition that a batch grows larger than some topics take.
+        let (burst, partitions) = if self.random.below(4) == 0 { (24, 1) } else { (8, PARTITIONS as u64) };
+        for _ in 0..1 + self.random.below(burst) {
+            let partition = self.random.below(partitions) as usize;
             let queue = &topic.partitions[partition];
             if !self.accumulator.budget.try_take(100) {
                 break;

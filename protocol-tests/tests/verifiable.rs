@@ -245,6 +245,54 @@ fn copiers_copy_every_record_once() {
     assert!(transactions.aborted > 0 && transactions.committed > 0, "{transactions:?}");
 }
 
+/// A producer that writes in transactions, of which it aborts every third, while a node goes down and comes back.
+#[test]
+fn what_is_read_is_what_committed_transactions_wrote() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = runtime.block_on(Cluster::builder().nodes(3).topic("t", 4).start()).unwrap();
+    let bootstrap = cluster.bootstrap().join(",");
+    let at = ["--topic", "t", "--bootstrap-server", &bootstrap, "--max-messages", "2995"];
+    let ids = ["--transactional-id", "x", "--transaction-size", "10", "--abort-every", "3"];
+    let rate = ["--throughput", "1500", "--repeating-keys", "7"];
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let taken = Arc::clone(&lines);
+    let producer = ours("producer", &[&at[..], &ids, &rate].concat());
+    let producer = start(producer, move |line| taken.lock().unwrap().push(line));
+    let ends = || count(&lines.lock().unwrap(), "transaction_end");
+    for (number, change) in [(50, true), (120, false)] {
+        assert!(wait_until(PATIENCE, || ends() >= number), "{} transactions", ends());
+        if change {
+            runtime.block_on(cluster.stop_node(1)).unwrap();
+        } else {
+            runtime.block_on(cluster.start_node(1)).unwrap();
+        }
+    }
+    assert!(producer.wait(PATIENCE).unwrap().expect("it ends").success());
+
+    let lines = std::mem::take(&mut *lines.lock().unwrap());
+    let ends = |outcome: &str| {
+        let ends = lines.iter().filter(|line| line["name"] == "transaction_end" && line["outcome"] == outcome);
+        ends.map(|line| line["txn"].as_u64().unwrap()).collect::<BTreeSet<_>>()
+    };
+    let (committed, aborted) = (ends("committed"), ends("aborted"));
+    assert_eq!(committed.len() + aborted.len(), 300, "what became of each is known");
+    assert!((0..100).all(|third| aborted.contains(&(3 * third + 2))), "{aborted:?}");
+    let outcomes = lines.iter().filter(|line| line["name"].as_str().unwrap().starts_with("producer_send"));
+    let mut expected = BTreeSet::new();
+    let mut values = BTreeSet::new();
+    for line in outcomes {
+        let value = line["value"].as_str().unwrap().to_owned();
+        let committed = committed.contains(&line["txn"].as_u64().unwrap());
+        assert!(!committed || line["name"] == "producer_send_success", "{line}");
+        assert!(values.insert(value.clone()), "two outcomes of {value}");
+        expected.extend(committed.then_some(value));
+    }
+    let client = runtime.block_on(Client::connect(Config::new(cluster.bootstrap()))).unwrap();
+    let read = runtime.block_on(read_committed(&client, "t", 4)).unwrap();
+    let read: Vec<String> = read.into_values().flatten().collect();
+    assert_eq!((read.len(), read.into_iter().collect::<BTreeSet<_>>()), (expected.len(), expected));
+}
+
 /// A producer and a consumer, stopped in the middle, against the embedded cluster.
 #[test]
 fn every_value_has_one_outcome_and_every_acked_one_is_read() {
@@ -289,7 +337,8 @@ fn what_milena_lacks_is_refused_with_the_reason() {
     std::fs::write(&file, "lingre.ms=5\nsecurity.protocol=SSL\n").unwrap();
     let file = file.to_str().unwrap();
     for (command, line, reason) in [
-        ("producer", &["--transactional-id", "x"][..], "no transactions yet"),
+        ("producer", &["--transaction-size", "5"][..], "need a --transactional-id"),
+        ("producer", &["--transactional-id", "x", "--abort-every", "0"], "at least 1"),
         ("producer", &["--command-config", file], "the nearest is linger.ms"),
         ("producer", &["--command-config", file], "neither TLS nor SASL"),
         ("producer", &["--thruoghput", "5"], "the nearest is --throughput"),

@@ -19,8 +19,8 @@ use super::{
     arguments::Arguments,
     connect,
     lines::Lines,
-    producer::name_of,
     properties::Properties,
+    sending::name_of,
     settings::{self, Changes},
     stop::Stop,
 };

@@ -16,8 +16,10 @@ mod lines;
 mod nearest;
 mod producer;
 mod properties;
+mod sending;
 mod settings;
 mod stop;
+mod transactional;
 
 use std::{env, process::ExitCode};
 
@@ -56,7 +58,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<Outcome, String> {
     let rest: Vec<String> = arguments.collect();
     match command.as_str() {
         "producer" => {
-            let options = producer::Options::parse(rest)?;
+            let options = sending::Options::parse(rest)?;
             drive(async |lines, stop| (producer::run(options, lines, stop).await, json!({})))
         }
         "consumer" => {

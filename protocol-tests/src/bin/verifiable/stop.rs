@@ -44,6 +44,10 @@ impl Stop {
         self.requested.send_replace(true);
     }
 
+    pub(crate) fn is_requested(&self) -> bool {
+        *self.requested.borrow()
+    }
+
     /// Returns once it is requested.
     pub(crate) async fn requested(&self) {
         // The sender is held here, so the channel cannot close.

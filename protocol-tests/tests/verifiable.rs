@@ -271,7 +271,8 @@ fn what_is_read_is_what_committed_transactions_wrote() {
 
     let lines = std::mem::take(&mut *lines.lock().unwrap());
     let ends = |outcome: &str| {
-        let ends = lines.iter().filter(|line| line["name"] == "transaction_end" && line["outcome"] == outcome);
+        let ends =
+            lines.iter().filter(|line| line["name"] == "transaction_end" && line["outcome"] == outcome);
         ends.map(|line| line["txn"].as_u64().unwrap()).collect::<BTreeSet<_>>()
     };
     let (committed, aborted) = (ends("committed"), ends("aborted"));

@@ -523,6 +523,8 @@ impl Transactions {
                 out.events.push(Event::Failed(error));
             }
             Phase::Ending(ending) => {
+                // An earlier attempt at the commit may have been carried out: if the abort is refused, it was no vain one.
+                ending.certain |= ending.commit;
                 ending.commit = false;
                 out.events.push(Event::Failed(error));
             }

@@ -343,6 +343,21 @@ fn a_commit_that_can_only_be_aborted_is_aborted() {
 }
 
 #[test]
+fn a_commit_that_may_have_happened_is_not_called_aborted() {
+    let mut bench = Bench::open(Protocol::V2);
+    bench.end(true, false);
+    let call = bench.call();
+    bench.answer(&call, ended(Code::UNKNOWN_SERVER_ERROR, -1));
+    let call = bench.call_later();
+    bench.answer(&call, ended(Code::TRANSACTION_ABORTABLE, -1));
+    let call = bench.call();
+    assert!(!end_request(&call).0);
+    bench.events();
+    bench.answer(&call, ended(Code::INVALID_TXN_STATE, -1));
+    assert!(matches!(bench.events()[..], [Event::Fatal(_)]), "what became of it is not known");
+}
+
+#[test]
 fn a_fence_is_the_end_of_all() {
     for protocol in [Protocol::V1, Protocol::V2] {
         let mut bench = Bench::open(protocol);

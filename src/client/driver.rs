@@ -118,11 +118,8 @@ impl Driver {
         }
         let snapshot = Arc::clone(self.catalog.snapshot());
         for homeless in std::mem::take(&mut self.homeless) {
-            let known = match homeless.call.target {
-                Target::Broker(node) => self.shared.place(&snapshot, node).is_some(),
-                Target::Any | Target::Controller => true,
-            };
-            if known {
+            // One that could not be sent all the same would come back at once, and so on without end.
+            if self.shared.find(&homeless.call).is_some() {
                 self.shared.submit(homeless.call, homeless.reply);
             } else if snapshot.generation > homeless.generation {
                 homeless.turn_away();

@@ -209,15 +209,22 @@ impl Shared {
         if self.is_closed() {
             return;
         }
-        let snapshot = self.snapshot();
-        let node = match call.target {
-            Target::Broker(node) => Some(node),
-            Target::Controller => snapshot.controller.or_else(|| self.any(&snapshot, call.purpose)),
-            Target::Any => self.any(&snapshot, call.purpose),
-        };
-        match node.and_then(|node| Some((node, self.place(&snapshot, node)?))) {
+        match self.find(&call) {
             Some((node, place)) => self.pool.send(node, &place, call, reply),
             None => self.inbox.shelter(call, reply),
+        }
+    }
+
+    /// The broker that a call is for, and where it is, if that is known.
+    pub(super) fn find(&self, call: &Call) -> Option<(NodeId, Place)> {
+        let snapshot = self.snapshot();
+        let placed = |node| Some((node, self.place(&snapshot, node)?));
+        match call.target {
+            Target::Broker(node) => placed(node),
+            Target::Controller => {
+                snapshot.controller.and_then(placed).or_else(|| self.any(&snapshot, call.purpose))
+            }
+            Target::Any => self.any(&snapshot, call.purpose),
         }
     }
 
@@ -246,14 +253,17 @@ impl Shared {
     }
 
     /// A broker to which there is a connection, or a known one, or an address of the bootstrap list.
-    fn any(&self, snapshot: &Snapshot, purpose: Purpose) -> Option<NodeId> {
+    fn any(&self, snapshot: &Snapshot, purpose: Purpose) -> Option<(NodeId, Place)> {
+        let placed = |node| Some((node, self.place(snapshot, node)?));
         let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
-        self.pool.connected(purpose).or_else(|| {
+        // A broker that has left the cluster may still be connected.
+        self.pool.connected(purpose).and_then(placed).or_else(|| {
             let known = snapshot.brokers();
-            match known.len() {
+            let node = match known.len() {
                 0 => bootstrap_node(turn().checked_rem(self.config.bootstrap.len())?),
                 count => known.map(|broker| broker.id).nth(turn() % count),
-            }
+            };
+            placed(node?)
         })
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     mem,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use crate::{
     engine::machine::{Answer, Purpose, Target, Token, deadline_after},
     error::{Code, Error},
     net::{
-        fake::{Network, Peer, Reply},
+        fake::{Network, Peer, Reply, cluster},
         mailbox::Mailbox,
     },
     types::NodeId,
@@ -413,6 +413,36 @@ async fn a_call_to_a_broker_that_the_next_view_lacks_too_fails_unsent() {
     let error = error.unwrap_err();
     assert!(started.elapsed() < 2 * SECOND, "{:?}", started.elapsed());
     assert!(error.is_retriable() && error.to_string().contains("broker 9"), "{error}");
+}
+
+/// With a call that finds nobody and yet counts as one that can be sent, the client's task would turn without end.
+#[tokio::test(start_paused = true)]
+async fn a_connection_to_a_broker_that_the_view_lacks_is_not_taken_for_any() {
+    let network = Network::default();
+    let is_gone = Arc::new(AtomicBool::new(false));
+    let view = {
+        let is_gone = Arc::clone(&is_gone);
+        move |request: &MetadataRequest| {
+            let mut cluster = cluster(2, request);
+            if is_gone.load(Ordering::Relaxed) {
+                cluster.brokers.retain(|broker| broker.node_id == 2);
+            }
+            cluster
+        }
+    };
+    network.broker_of("b1:9092", view.clone(), alive);
+    network.broker_of("b2:9092", view, alive);
+    let client = connect(&network, &["b1:9092"]).await;
+    let beat = |target| client.call(target, Purpose::COORDINATOR, heartbeat(), 20 * SECOND);
+    beat(Target::Broker(NodeId(1))).await.unwrap();
+    is_gone.store(true, Ordering::Relaxed);
+    client.refresh();
+    while client.snapshot().broker(NodeId(1)).is_some() {
+        tokio::time::sleep(SECOND).await;
+    }
+    for target in [Target::Any, Target::Controller] {
+        assert_eq!(beat(target).await.unwrap().node, NodeId(2));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,13 +67,23 @@ impl Network {
         brokers: i32,
         other: impl Fn(&Received) -> Reply + Clone + Send + Sync + 'static,
     ) {
+        self.broker_of(address, move |request| cluster(brokers, request), other);
+    }
+
+    /// Likewise, for the cluster that `view` tells of.
+    pub(crate) fn broker_of(
+        &self,
+        address: &str,
+        view: impl Fn(&MetadataRequest) -> MetadataResponse + Clone + Send + Sync + 'static,
+        other: impl Fn(&Received) -> Reply + Clone + Send + Sync + 'static,
+    ) {
         self.listen(address, move |mut peer| {
-            let other = other.clone();
+            let (view, other) = (view.clone(), other.clone());
             async move {
                 while let Some(received) = peer.request().await {
                     let reply = match &received.request {
                         Request::ApiVersions(_) => Reply::Now(all_versions().into()),
-                        Request::Metadata(request) => Reply::Now(cluster(brokers, request).into()),
+                        Request::Metadata(request) => Reply::Now(view(request).into()),
                         _ => other(&received),
                     };
                     match reply {
@@ -178,7 +188,7 @@ pub(crate) fn all_versions() -> ApiVersionsResponse {
     }
 }
 
-fn cluster(brokers: i32, request: &MetadataRequest) -> MetadataResponse {
+pub(crate) fn cluster(brokers: i32, request: &MetadataRequest) -> MetadataResponse {
     let broker = |node_id: i32| MetadataResponseBroker {
         node_id,
         host: Str::from(format!("b{node_id}")),

@@ -32,7 +32,7 @@ use crate::{
 ///         let Some(order) = message.value() else { return Ok(()) };
 ///         // What becomes of the record is what becomes of the transaction, so it need not be awaited.
 ///         drop(transaction.enqueue(Record::new("invoices", order)).await?);
-///         milena::Result::Ok(())
+///         Ok::<_, milena::Error>(())
 ///     })
 ///     .await?;
 /// # Ok(()) }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    engine::hand::Hand,
-    error::{ConfigProblem, Error, ErrorKind, Result},
+    engine::{consumer::core::no_group, hand::Hand},
+    error::{Error, ErrorKind, Result},
     types::{GroupMetadata, Offset, OffsetAndMetadata, Position, TopicPartition},
 };
 
@@ -117,11 +117,7 @@ impl ConsumerHandle {
     /// # Errors
     /// As there.
     pub fn group_metadata(&self) -> Result<GroupMetadata> {
-        let Some(group) = &self.group else {
-            let reason = "the consumer is in no group; make it with Client::consumer".to_owned();
-            let problems = vec![ConfigProblem { setting: "group", value: String::new(), reason }];
-            return Err(ErrorKind::Config { problems }.into());
-        };
+        let group = self.group.as_ref().ok_or_else(no_group)?;
         match self.hand.membership() {
             Some(member) => Ok(GroupMetadata { group: Arc::clone(group), member: Some(member) }),
             None => Err(ErrorKind::NotMember { group: group.as_ref().to_owned() }.into()),

@@ -241,7 +241,8 @@ impl Core {
     }
 }
 
-fn no_group() -> Error {
+/// What is said to a reader of which only a member of a group can be asked.
+pub(crate) fn no_group() -> Error {
     let reason = "the consumer is in no group; make it with Client::consumer".to_owned();
     let problems = vec![ConfigProblem { setting: "group", value: String::new(), reason }];
     ErrorKind::Config { problems }.into()

@@ -457,10 +457,6 @@ fn draw(
     Some(batch)
 }
 
-fn subject(lane: &Lane) -> String {
-    format!("{}-{}", lane.queue.topic, lane.queue.partition)
-}
-
 mod divide;
 mod judge;
 pub(crate) mod transaction;

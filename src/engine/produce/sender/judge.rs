@@ -13,7 +13,6 @@ use super::{
     },
     Event, InFlight, Sender,
     divide::divide,
-    subject,
 };
 use crate::{
     engine::machine::{Failure, Now, Outbox, Outcome, Token},
@@ -163,7 +162,7 @@ impl Sender {
         if backoff {
             lane.back_off(now, self.config.backoff, &mut self.random);
         }
-        tracing::debug!(partition = %subject(lane), error = ?batch.last_error, "batch will be sent again");
+        tracing::debug!(partition = %lane.queue.topic_partition(), error = ?batch.last_error, "batch will be sent again");
         out.events.push(Event::Retried(Arc::clone(&batch.done)));
         lane.send_again(batch);
     }

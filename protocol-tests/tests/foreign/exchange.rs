@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use milena::{Client, Compression, Position, Record};
 use protocol_tests::foreign::Line;
-use protocol_tests::raw::{self, Outcome};
 use protocol_tests::suite::take;
 use serde_json::{Value, json};
 
@@ -59,9 +58,7 @@ fn assert_codec(pair: &Pair, topic: &str, number: u64) {
         "MaxBytes": 1 << 20,
         "Topics": [{ "Topic": topic, "Partitions": [partition] }],
     });
-    let mut connection = raw::Line::connect(&pair.address).unwrap();
-    connection.send("Fetch", 4, &body).unwrap();
-    let Outcome::Answer(answer) = connection.receive().unwrap() else { panic!("the broker hangs up") };
+    let answer = pair.ask_raw("Fetch", 4, &body);
     let batches = answer.pointer("/Responses/0/Partitions/0/Records").and_then(Value::as_array).unwrap();
     let attributes = batches.iter().filter_map(|batch| batch["Attributes"].as_u64());
     let codecs: BTreeSet<u64> = attributes.map(|attributes| attributes & 7).collect();

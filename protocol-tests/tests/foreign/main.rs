@@ -12,6 +12,8 @@ use milena::testing::Cluster;
 use milena::{Client, Config, NewTopic};
 use protocol_tests::broker::{RealCluster, Version, or_skip};
 use protocol_tests::foreign::Foreign;
+use protocol_tests::raw::{self, Outcome};
+use serde_json::Value;
 
 /// Both at one cluster.
 struct Pair {
@@ -72,5 +74,13 @@ impl Pair {
         for (_, created) in self.milena.admin().create_topics([topic]).await.unwrap() {
             created.unwrap();
         }
+    }
+
+    /// What a node answers to a request that no client makes.
+    fn ask_raw(&self, api: &str, version: i16, body: &Value) -> Value {
+        let mut connection = raw::Line::connect(&self.address).unwrap();
+        connection.send(api, version, body).unwrap();
+        let Outcome::Answer(answer) = connection.receive().unwrap() else { panic!("the broker hangs up") };
+        answer
     }
 }

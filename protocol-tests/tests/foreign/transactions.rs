@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use milena::{Consumer, Isolation, Offset, Position, Record, TopicPartition, Transaction};
 use protocol_tests::foreign::Line;
-use protocol_tests::suite::take;
+use protocol_tests::suite::{eventually, take};
+use serde_json::{Value, json};
 
 use crate::Pair;
 use crate::exchange::{assert_same, lines};
@@ -33,8 +34,7 @@ pub(crate) async fn only_what_was_committed_is_read(pair: &mut Pair) {
         }
         for (id, commit) in ids.iter().zip(commits) {
             pair.other.ask(&[if commit { "commit" } else { "abort" }, id], &[]).unwrap();
-            // The marker takes an offset.
-            log.end += 1;
+            log.marked(pair).await;
         }
     }
     // A committed record at the end, by which a reader sees that nothing came before it that should not have.
@@ -71,7 +71,7 @@ pub(crate) async fn what_milena_commits_is_read(pair: &mut Pair) {
         }
         for (transaction, commit) in open.into_iter().zip(commits) {
             if commit { transaction.commit().await } else { transaction.abort().await }.unwrap();
-            log.end += 1;
+            log.marked(pair).await;
         }
     }
     // By which a reader sees that nothing came before it that should not have.
@@ -139,6 +139,21 @@ impl Log {
         let lines: Vec<Line> = lines.collect();
         self.records.extend(lines.iter().map(|line| (commit, line.clone())));
         lines
+    }
+
+    /// A transaction has ended: its marker takes an offset. The coordinator answers before the marker is written (KIP-98),
+    /// so that what another producer writes next could come in front of it.
+    async fn marked(&mut self, pair: &Pair) {
+        self.end += 1;
+        let partition = json!({ "PartitionIndex": self.partition.partition.0, "Timestamp": -1 });
+        let topic = json!({ "Name": &*self.partition.topic, "Partitions": [partition] });
+        let latest = json!({ "ReplicaId": -1, "IsolationLevel": 0, "Topics": [topic] });
+        eventually("the marker is written", async || {
+            let answer = pair.ask_raw("ListOffsets", 2, &latest);
+            let end = answer.pointer("/Topics/0/Partitions/0/Offset").and_then(Value::as_i64);
+            (end == Some(self.end)).then_some(())
+        })
+        .await;
     }
 
     async fn assert_read(&self, pair: &Pair, isolation: Isolation, from: i64) {

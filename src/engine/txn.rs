@@ -95,7 +95,7 @@ enum Phase {
     Open(Open),
     Ending(Ending),
     /// Something happened after which nothing helps.
-    Over,
+    Over(Error),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +146,7 @@ impl Transactions {
 
     /// Whether there will be no more transactions.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over)
+        matches!(self.phase, Phase::Over(_))
     }
 
     /// Whether a transaction can be opened now.
@@ -156,7 +156,7 @@ impl Transactions {
 
     /// Whether nothing is under way.
     pub(crate) fn is_at_rest(&self) -> bool {
-        matches!(self.phase, Phase::Initialising | Phase::Ready | Phase::Over)
+        matches!(self.phase, Phase::Initialising | Phase::Ready | Phase::Over(_))
     }
 
     /// Opens a transaction. [`is_ready`](Self::is_ready) comes first.
@@ -189,6 +189,7 @@ impl Transactions {
                 Ok(()) => return,
                 refused => refused,
             },
+            Phase::Over(error) => Err(error.clone()),
             _ => Err(self.ended()),
         };
         out.events.push(Event::OffsetsTaken { ticket, result: refused });
@@ -246,7 +247,7 @@ impl Transactions {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if matches!(self.phase, Phase::Over) {
+        if matches!(self.phase, Phase::Over(_)) {
             return None;
         }
         let due = self.due.filter(|_| self.asked.is_none());
@@ -265,7 +266,8 @@ impl Transactions {
 
     /// Asserts what must hold between two steps.
     pub(crate) fn check(&self) {
-        let has_identity = matches!(self.phase, Phase::Initialising | Phase::Over) || self.producer.is_some();
+        let has_identity =
+            matches!(self.phase, Phase::Initialising | Phase::Over(_)) || self.producer.is_some();
         debug_assert!(has_identity, "without an identity there is no transaction");
         let from = self.learned.map(|(node, _)| node);
         debug_assert!(from.is_none() || from == self.coordinator, "learned from somebody else");
@@ -279,7 +281,7 @@ impl Transactions {
     /// What to ask next, and whom.
     fn next(&self) -> Option<(Step, NodeId)> {
         let coordinator = self.coordinator?;
-        if matches!(self.phase, Phase::Over) {
+        if matches!(self.phase, Phase::Over(_)) {
             return None;
         }
         if self.learned.is_none() {
@@ -292,7 +294,7 @@ impl Transactions {
                 step => Some((step, coordinator)),
             },
             Phase::Ending(ending) => Some((Step::End { commit: ending.commit }, coordinator)),
-            Phase::Ready | Phase::Over => None,
+            Phase::Ready | Phase::Over(_) => None,
         }
     }
 
@@ -559,7 +561,7 @@ impl Transactions {
             .into(),
         };
         self.fail(&error, out);
-        self.phase = Phase::Over;
+        self.phase = Phase::Over(error.clone());
         self.asked = None;
         out.events.push(Event::Fatal(error));
     }

@@ -418,6 +418,23 @@ fn what_fails_takes_the_offsets_that_wait_with_it() {
 }
 
 #[test]
+fn offsets_that_come_after_a_fatal_error_are_refused_with_it() {
+    let mut bench = Bench::open(Protocol::V2);
+    bench.offsets("g");
+    bench.find_group();
+    let call = bench.call();
+    bench.answer(&call, offsets_taken(Code::INVALID_PRODUCER_EPOCH));
+    // Its user has not heard of it yet.
+    bench.offsets("g");
+    let events = bench.events();
+    let told = |event: &Event| match event {
+        Event::OffsetsTaken { result: Err(error), .. } | Event::Fatal(error) => error.is_fatal(),
+        _ => false,
+    };
+    assert_eq!(events.iter().map(told).collect::<Vec<_>>(), [true; 3], "{events:?}");
+}
+
+#[test]
 fn offsets_of_a_topic_that_stays_unknown_fail_the_transaction() {
     let mut bench = Bench::open(Protocol::V2);
     bench.offsets("g");

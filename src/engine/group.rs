@@ -223,18 +223,18 @@ impl Group {
     }
 
     pub(crate) fn tick(&mut self, now: Now, snapshot: &Arc<Snapshot>, out: &mut Outbox<Event>) {
-        match &self.state {
-            State::Due(at) if *at <= now.instant => self.send_join(now, out),
-            State::Planning { until, .. } if *until <= now.instant => self.catalog(now, snapshot, out),
-            State::Revoking { until } if *until <= now.instant => {
-                tracing::warn!(group = %self.settings.group, "giving partitions up took too long: they are lost");
-                self.lose(out);
-                self.state = State::Due(now.instant);
-            }
-            _ => {}
+        if matches!(self.state, State::Revoking { until } if until <= now.instant) {
+            tracing::warn!(group = %self.settings.group, "giving partitions up took too long: they are lost");
+            self.lose(out);
+            self.state = State::Due(now.instant);
         }
         if matches!(self.state, State::Stable | State::Revoking { .. }) {
             self.beat(now, out);
+        }
+        match &self.state {
+            State::Due(at) if *at <= now.instant => self.send_join(now, out),
+            State::Planning { until, .. } if *until <= now.instant => self.catalog(now, snapshot, out),
+            _ => {}
         }
     }
 

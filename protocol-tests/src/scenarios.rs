@@ -8,6 +8,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod consumer;
+pub(crate) mod fetching;
 pub(crate) mod groups;
 pub(crate) mod producer;
 pub(crate) mod refusals;

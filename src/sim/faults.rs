@@ -60,6 +60,8 @@ pub(super) const OF_PRODUCERS: &[&str] = &[
 
 /// As [`EVERYWHERE`], where partitions are read without a group.
 pub(super) const OF_READERS: &[&str] = &[
+    "Fetch: FETCH_SESSION_ID_NOT_FOUND",
+    "Fetch: INVALID_FETCH_SESSION_EPOCH",
     "Fetch: NONE",
     "Fetch: NOT_LEADER_OR_FOLLOWER",
     "ListOffsets: NONE",
@@ -230,6 +232,8 @@ pub(super) const RARE: &[&str] = &[
     "EndTxn: TRANSACTION_ABORTABLE",
     "EndTxn: UNKNOWN_SERVER_ERROR",
     "EndTxn: no answer",
+    "Fetch: FETCH_SESSION_ID_NOT_FOUND",
+    "Fetch: INVALID_FETCH_SESSION_EPOCH",
     "FindCoordinator: COORDINATOR_NOT_AVAILABLE",
     "Heartbeat: ILLEGAL_GENERATION",
     "Heartbeat: NOT_COORDINATOR",
@@ -251,6 +255,7 @@ pub(super) const RARE: &[&str] = &[
     "Produce: TRANSACTION_ABORTABLE",
     "Produce: UNKNOWN_PRODUCER_ID",
     "Produce: no answer",
+    "SyncGroup: REBALANCE_IN_PROGRESS",
     "TxnOffsetCommit: CONCURRENT_TRANSACTIONS",
     "TxnOffsetCommit: COORDINATOR_NOT_AVAILABLE",
     "TxnOffsetCommit: GROUP_AUTHORIZATION_FAILED",
@@ -515,7 +520,13 @@ fn refusals(api: Api) -> &'static [Code] {
     const COORDINATOR: &[Code] =
         &[Code::COORDINATOR_LOAD_IN_PROGRESS, Code::COORDINATOR_NOT_AVAILABLE, Code::NOT_COORDINATOR];
     match api {
-        Api::Fetch => &[Code::NOT_LEADER_OR_FOLLOWER, Code::UNKNOWN_LEADER_EPOCH, Code::KAFKA_STORAGE_ERROR],
+        Api::Fetch => &[
+            Code::NOT_LEADER_OR_FOLLOWER,
+            Code::UNKNOWN_LEADER_EPOCH,
+            Code::KAFKA_STORAGE_ERROR,
+            Code::FETCH_SESSION_ID_NOT_FOUND,
+            Code::INVALID_FETCH_SESSION_EPOCH,
+        ],
         Api::ListOffsets => &[Code::NOT_LEADER_OR_FOLLOWER, Code::UNKNOWN_LEADER_EPOCH],
         Api::Produce => &[Code::NOT_LEADER_OR_FOLLOWER, Code::NOT_ENOUGH_REPLICAS, Code::MESSAGE_TOO_LARGE],
         Api::InitProducerId | Api::FindCoordinator => &[Code::COORDINATOR_NOT_AVAILABLE],

@@ -10,11 +10,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use milena::transport::{BoxFuture, Stream, Tcp, Transport};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::raw;
 
 const PRODUCE: i16 = 0;
+const FETCH: i16 = 1;
 
 /// What went over each connection of a client.
 #[derive(Clone, Default)]
@@ -55,6 +57,20 @@ impl Recording {
         let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let silences = connections.iter().map(|pieces| silences(&frames(pieces)));
         Ok(silences.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// The answers to every Fetch request until now, connection by connection.
+    ///
+    /// # Errors
+    /// A frame that is none of Kafka's.
+    pub fn fetches(&self) -> Result<Vec<Value>, String> {
+        let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fetches = Vec::new();
+        for pieces in connections.iter() {
+            let frames = frames(pieces);
+            fetches.extend(answers(&frames, FETCH, "Fetch")?.into_iter().map(|(_, answer)| answer));
+        }
+        Ok(fetches)
     }
 
     /// The key and the version of every request until now, connection by connection.
@@ -119,19 +135,8 @@ fn frames(pieces: &[Piece]) -> Vec<Frame> {
 }
 
 fn silences(frames: &[Frame]) -> Result<Vec<Silence>, String> {
-    let mut versions = BTreeMap::new();
-    for frame in frames.iter().filter(|frame| frame.way == Way::Out) {
-        if let Some(&[a, b, c, d, e, f, g, h]) = frame.bytes.first_chunk::<8>()
-            && i16::from_be_bytes([a, b]) == PRODUCE
-        {
-            versions.insert([e, f, g, h], i16::from_be_bytes([c, d]));
-        }
-    }
     let mut silences = Vec::new();
-    for frame in frames.iter().filter(|frame| frame.way == Way::In) {
-        let Some((correlation, body)) = frame.bytes.split_first_chunk::<4>() else { continue };
-        let Some(version) = versions.get(correlation) else { continue };
-        let answer = raw::answer("Produce", *version, body)?;
+    for (frame, answer) in answers(frames, PRODUCE, "Produce")? {
         let wanted = answer["ThrottleTimeMs"].as_u64().ok_or("an answer without a throttle time")?;
         if wanted == 0 {
             continue;
@@ -141,6 +146,25 @@ fn silences(frames: &[Frame]) -> Result<Vec<Silence>, String> {
         silences.push(Silence { since: frame.ended, wanted: Duration::from_millis(wanted), broken });
     }
     Ok(silences)
+}
+
+/// The answers to the requests of one API, given by its key and its name.
+fn answers<'a>(frames: &'a [Frame], key: i16, api: &str) -> Result<Vec<(&'a Frame, Value)>, String> {
+    let mut versions = BTreeMap::new();
+    for frame in frames.iter().filter(|frame| frame.way == Way::Out) {
+        if let Some(&[a, b, c, d, e, f, g, h]) = frame.bytes.first_chunk::<8>()
+            && i16::from_be_bytes([a, b]) == key
+        {
+            versions.insert([e, f, g, h], i16::from_be_bytes([c, d]));
+        }
+    }
+    let mut answers = Vec::new();
+    for frame in frames.iter().filter(|frame| frame.way == Way::In) {
+        let Some((correlation, body)) = frame.bytes.split_first_chunk::<4>() else { continue };
+        let Some(version) = versions.get(correlation) else { continue };
+        answers.push((frame, raw::answer(api, *version, body)?));
+    }
+    Ok(answers)
 }
 
 /// TCP that is recorded.

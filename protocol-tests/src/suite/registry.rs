@@ -2,7 +2,7 @@
 
 use super::{Awaits, Needs, Scenario, State};
 use crate::scenarios::{
-    admin, consumer, groups, producer, refusals, transactions, transactions_of_groups, versions,
+    admin, consumer, fetching, groups, producer, refusals, transactions, transactions_of_groups, versions,
 };
 
 /// A scenario that is there: its number, the function, what it needs.
@@ -76,7 +76,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(28), consumer::s28_deleted_records_are_passed_as_was_said, ANY),
     pending!(29, "s29_an_unclean_truncation_is_noticed", D),
     pending!(30, "s30_the_nearest_replica_is_read_and_its_loss_survived", D),
-    pending!(31, "s31_fetch_sessions_are_evicted_unnoticed", D),
+    ready!(Some(31), fetching::s31_fetch_sessions_are_evicted_unnoticed, ANY),
     pending!(32, "s32_a_topic_created_anew_is_not_taken_for_the_old_one", D),
     ready!(Some(33), consumer::s33_a_corrupt_batch_stops_its_partition_alone, ANY),
     ready!(Some(34), consumer::s34_a_record_larger_than_a_fetch_is_delivered, ANY),

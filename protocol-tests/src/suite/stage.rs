@@ -135,12 +135,17 @@ impl Stage {
         .await;
     }
 
-    /// Deletes what partition 0 holds below an offset.
-    pub async fn delete_records(&self, client: &Client, topic: &str, before: i64) {
-        let leader = self.leader(client, &TopicPartition::new(topic, 0)).await;
+    /// Where the node that leads a partition listens.
+    pub async fn leader_address(&self, client: &Client, partition: &TopicPartition) -> String {
+        let leader = self.leader(client, partition).await;
         let cluster = client.admin().describe_cluster().await.expect("the cluster is described");
         let broker = cluster.brokers.iter().find(|broker| broker.id.0 == leader).expect("the leader is up");
-        let address = format!("{}:{}", broker.host, broker.port);
+        format!("{}:{}", broker.host, broker.port)
+    }
+
+    /// Deletes what partition 0 holds below an offset.
+    pub async fn delete_records(&self, client: &Client, topic: &str, before: i64) {
+        let address = self.leader_address(client, &TopicPartition::new(topic, 0)).await;
         self.cluster.delete_records(address, topic, before).await.expect("the records are deleted");
     }
 

@@ -1,18 +1,28 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::mem;
+use std::{mem, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use super::*;
+use super::{
+    answer::{MAX_EARLY, MAX_STALLS},
+    *,
+};
 use crate::{
-    engine::{backoff::Backoff, partition::Claims, script},
+    engine::{
+        backoff::Backoff,
+        catalog::snapshot::LeaderHint,
+        machine::{Call, Target, Token},
+        partition::Claims,
+        script,
+    },
+    error::{Code, ErrorKind},
     sync::wake::Wake,
     wire::{
         calls::Request,
         messages::{
-            FetchRequest,
-            fetch_response::{AbortedTransaction, FetchableTopicResponse, LeaderIdAndEpoch},
+            FetchRequest, FetchResponse,
+            fetch_response::{AbortedTransaction, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData},
         },
     },
 };
@@ -76,13 +86,18 @@ impl Bench {
         calls.remove(0)
     }
 
+    /// An answer of a broker that has no room for a session.
     fn answer(&mut self, token: Token, partitions: Vec<PartitionData>) -> Vec<Event> {
+        self.answer_in(0, token, partitions)
+    }
+
+    fn answer_in(&mut self, session_id: i32, token: Token, partitions: Vec<PartitionData>) -> Vec<Event> {
         let topic = FetchableTopicResponse {
             topic_id: script::topic_id(7),
             partitions,
             ..FetchableTopicResponse::default()
         };
-        let response = FetchResponse { responses: vec![topic], ..FetchResponse::default() };
+        let response = FetchResponse { session_id, responses: vec![topic], ..FetchResponse::default() };
         self.fetcher.answer(self.now, token, script::answer(17, response), &mut self.out);
         self.fetcher.check();
         let mut events = mem::take(&mut self.out.events);
@@ -118,14 +133,20 @@ struct Asked {
     max_version: Option<i16>,
     request: FetchRequest,
     partitions: Vec<(i32, i64)>,
+    forgotten: Vec<i32>,
+    /// Id and epoch.
+    session: (i32, i32),
 }
 
 impl Asked {
     fn new(call: Call) -> Self {
         let Request::Fetch(request) = call.request else { panic!("{call:?}") };
+        let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| topic.partitions.clone());
+        let (forgotten, session) = (forgotten.collect(), (request.session_id, request.session_epoch));
         let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
         let partitions = partitions.map(|asked| (asked.partition, asked.fetch_offset)).collect();
-        Self { token: call.token, node: call.target, max_version: call.max_version, request, partitions }
+        let (token, node, max_version) = (call.token, call.target, call.max_version);
+        Self { token, node, max_version, request, partitions, forgotten, session }
     }
 }
 
@@ -528,4 +549,75 @@ fn a_partition_that_is_being_positioned_is_not_waited_past_for_long() {
     bench.wait(1000);
     bench.answer(call.token, vec![]);
     assert_eq!(bench.call().request.max_wait_ms, 500);
+}
+
+#[test]
+fn a_session_is_told_only_what_changes() {
+    let mut bench = Bench::with(3, 1);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions.len()), ((0, 0), 3));
+    bench.answer_in(9, call.token, vec![data(1, script::batch(0, 4, 9))]);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions), ((9, 1), vec![(1, 4)]));
+    // An answer holds only what is new, and may hold what the request did not name.
+    let fetched = bench.answer_in(9, call.token, vec![data(0, script::batch(0, 2, 9))]);
+    assert!(matches!(fetched[..], [Event::Fetched(_)]), "{fetched:?}");
+    bench.fetcher.pause(&tp(2), true);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions, call.forgotten), ((9, 2), vec![(0, 2)], vec![2]));
+    bench.answer_in(9, call.token, vec![]);
+    bench.fetcher.pause(&tp(2), false);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions, call.forgotten), ((9, 3), vec![(2, 0)], vec![]));
+}
+
+#[test]
+fn a_session_that_was_evicted_is_begun_anew_at_once() {
+    let mut bench = Bench::with(1, 1);
+    let call = bench.call();
+    bench.answer_in(9, call.token, vec![]);
+    let call = bench.call();
+    let response =
+        FetchResponse { error_code: Code::FETCH_SESSION_ID_NOT_FOUND.get(), ..FetchResponse::default() };
+    bench.fetcher.answer(bench.now, call.token, script::answer(17, response.clone()), &mut bench.out);
+    assert!(bench.out.events.is_empty(), "nobody is told of it");
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions), ((0, 0), vec![(0, 0)]));
+    // A broker that knows no session where none was named is waited for.
+    bench.fetcher.answer(bench.now, call.token, script::answer(17, response), &mut bench.out);
+    assert!(bench.calls().is_empty());
+}
+
+#[test]
+fn a_lost_answer_ends_the_session_for_another() {
+    let mut bench = Bench::with(2, 1);
+    let call = bench.call();
+    bench.answer_in(9, call.token, vec![]);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions), ((9, 1), vec![]));
+    bench.fetcher.answer(bench.now, call.token, script::failure(), &mut bench.out);
+    bench.wait(1000);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions.len()), ((9, 0), 2));
+}
+
+#[test]
+fn a_partition_that_comes_back_is_told_where_its_log_ends() {
+    let mut bench = Bench::with(2, 1);
+    let call = bench.call();
+    bench.answer_in(9, call.token, vec![data(0, Bytes::new()), data(1, Bytes::new())]);
+    bench.fetcher.remove(&tp(1));
+    bench.add(1, 1);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions.len()), ((9, 0), 2), "the session would not say it again");
+}
+
+#[test]
+fn the_session_ends_with_a_topic_that_was_created_anew() {
+    let mut bench = Bench::with(2, 1);
+    let call = bench.call();
+    bench.answer_in(9, call.token, vec![]);
+    let call = bench.call();
+    bench.answer_in(9, call.token, vec![refusal(0, Code::INCONSISTENT_TOPIC_ID)]);
+    assert_eq!(bench.call().session, (9, 0), "it would be refused for ever");
 }

@@ -39,6 +39,8 @@ impl Broker {
         let of_node = self.connections.iter().filter(|(_, connection)| connection.node == id.0);
         let connections: Vec<ConnectionId> = of_node.map(|(id, _)| *id).collect();
         connections.into_iter().for_each(|connection| self.close(connection));
+        // They are in its memory only.
+        self.sessions.remove(&id.0);
         self.state.set_up(now, id.0, false);
         self.run(now);
     }

@@ -6,6 +6,7 @@ mod delivery;
 mod driver;
 mod handle;
 mod observer;
+mod packer;
 mod partitioner;
 mod settings;
 mod transaction;

@@ -35,6 +35,7 @@ mod consume;
 mod faults;
 mod ledger;
 mod network;
+mod packer;
 mod produce;
 mod scenario;
 mod user;

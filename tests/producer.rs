@@ -394,6 +394,36 @@ async fn an_observer_hears_of_every_batch_before_its_records_do() {
     assert!(heard.try_recv().is_err(), "once for each batch");
 }
 
+#[tokio::test]
+async fn batches_that_are_compressed_aside_keep_their_order_and_fill_their_size_on_the_wire() {
+    const RECORDS: u64 = 40_000;
+    const SIZE: usize = 64 << 10;
+    let (_cluster, client) = cluster(1, 1).await;
+    let (told, heard) = std::sync::mpsc::channel();
+    let observer = move |batch: &BatchDelivery<'_>| told.send((batch.records, batch.bytes)).unwrap();
+    let builder = client.producer().compression(Compression::Lz4).batch_size(SIZE);
+    let producer = builder.on_delivery(observer).build().unwrap();
+    // A third of it cannot be compressed.
+    let value =
+        |number: u64| format!("{:016x}{}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15), "x".repeat(80));
+    let mut deliveries = Vec::new();
+    for number in 0..RECORDS {
+        deliveries.push(producer.enqueue(Record::new("t", &value(number))).await.unwrap());
+    }
+    producer.flush().await.unwrap();
+    for (expected, delivery) in (0..).zip(deliveries) {
+        assert_eq!(delivery.await.unwrap().offset, Some(Offset(expected)));
+    }
+    let batches: Vec<(u32, usize)> = heard.try_iter().collect();
+    assert_eq!(batches.iter().map(|(records, _)| u64::from(*records)).sum::<u64>(), RECORDS);
+    let largest = batches.iter().map(|(_, bytes)| *bytes).max().unwrap();
+    assert!((SIZE * 3 / 4..=SIZE * 9 / 8).contains(&largest), "{batches:?}");
+    let reader = client.reader().topics(["t"]).build().unwrap();
+    for number in 0..RECORDS {
+        assert_eq!(reader.next().await.unwrap().unwrap().value(), Some(value(number).as_bytes()));
+    }
+}
+
 /// Sends what has no key to a partition of its own, and gives everything a header.
 #[derive(Debug)]
 struct Sorter;

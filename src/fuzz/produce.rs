@@ -14,6 +14,8 @@ use crate::engine::produce::accumulator::Accumulator;
 use crate::engine::produce::config::{Linger, Partitioning, SenderConfig};
 use crate::engine::produce::gate::Pass;
 use crate::engine::produce::outcome::{BatchDone, Fate};
+use crate::engine::produce::packing::Packing;
+use crate::engine::produce::queue::BatchSize;
 use crate::engine::produce::sender::{Event, Sender};
 use crate::error::{Code, Error, ErrorKind};
 use crate::record::Record;
@@ -33,6 +35,7 @@ const TOPIC: &str = "t";
 const TOPIC_ID: Uuid = Uuid::from_bytes([7; 16]);
 const BUDGET: usize = 10_000;
 const CHARGE: usize = 100;
+const BATCH_SIZE: BatchSize = BatchSize { sent: 250, raw: 500 };
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -60,6 +63,8 @@ struct Bench {
     now: Now,
     idempotent: bool,
     calls: Vec<Call>,
+    /// Batches that are away to be compressed.
+    packings: Vec<Packing>,
     batches: Vec<Arc<BatchDone>>,
     /// What was sent under each partition, producer id, epoch and sequence.
     stamped: HashMap<Stamped, Bytes>,
@@ -85,7 +90,8 @@ impl Bench {
                 Linger::Fixed(Duration::from_millis(50)),
                 Linger::Adaptive(Duration::from_millis(5)),
             ]),
-            compression: Compression::new(Codec::None),
+            compression: Compression::new(input.pick(&[Codec::None, Codec::None, Codec::Lz4])),
+            packed_aside: 120,
             max_request_size: 500,
             max_in_flight: 3,
             delivery_timeout: DELIVERY_TIMEOUT,
@@ -102,6 +108,7 @@ impl Bench {
             now: start().after(DELIVERY_TIMEOUT * 2),
             idempotent,
             calls: Vec::new(),
+            packings: Vec::new(),
             batches: Vec::new(),
             stamped: HashMap::new(),
             lost: HashSet::new(),
@@ -153,7 +160,7 @@ impl Bench {
         self.appended += 1;
         let value = self.appended.to_be_bytes();
         let record = Record::new(TOPIC, &value[..]);
-        match queue.append(Pass::FREE, self.now.instant, self.now.unix_ms, &record, CHARGE, 250) {
+        match queue.append(Pass::FREE, self.now.instant, self.now.unix_ms, &record, CHARGE, BATCH_SIZE) {
             Ok(appended) => {
                 if appended.news {
                     self.accumulator.announce(queue);
@@ -175,6 +182,7 @@ impl Bench {
 
     fn pass(&mut self, duration: Duration) {
         self.now = self.now.after(duration);
+        std::mem::take(&mut self.packings).into_iter().rev().for_each(Packing::run);
         // As the link does, each call is failed at its deadline.
         let (late, left) =
             std::mem::take(&mut self.calls).into_iter().partition(|call| call.deadline <= self.now.instant);
@@ -256,7 +264,14 @@ impl Bench {
                 divided.done.fate.set(Fate::Divided(divided.stretches));
                 continue;
             }
-            let Event::Completed(completion) = event else { continue };
+            let completion = match event {
+                Event::Completed(completion) => completion,
+                Event::Pack(packing) => {
+                    self.packings.push(packing);
+                    continue;
+                }
+                _ => continue,
+            };
             assert!(self.knows(&completion.done), "a batch from nowhere has ended");
             self.accumulator.budget.give(completion.charged);
             if let Some(spare) = completion.spare {

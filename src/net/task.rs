@@ -16,6 +16,12 @@ pub(crate) fn spawn(call: &'static str, task: impl Future<Output = ()> + Send + 
     Ok(())
 }
 
+/// Runs what keeps a processor busy for a while where it does not keep tasks from running. Called from a task.
+#[expect(clippy::disallowed_methods, reason = "this is how a driver runs what burns processor time")]
+pub(crate) fn spawn_blocking(work: impl FnOnce() + Send + 'static) {
+    drop(tokio::task::spawn_blocking(work));
+}
+
 /// Tells those who wait in their caller's task whether they can.
 ///
 /// # Errors

@@ -48,8 +48,10 @@ impl ProducerBuilder {
         self
     }
 
-    /// The size in bytes, uncompressed, at which a batch is full, from 1 to 1 GiB; never more than
-    /// [`max_request_size`](Self::max_request_size). Default 256 KiB. Java: `batch.size`.
+    /// The size in bytes at which a batch is full, from 1 to 1 GiB; never more than
+    /// [`max_request_size`](Self::max_request_size). It is meant as it is sent: where batches have become smaller by
+    /// [`compression`](Self::compression), the next ones take more records, up to four times the size and never more
+    /// than `max_request_size` before compression. Default 256 KiB. Java: `batch.size`.
     pub fn batch_size(mut self, bytes: usize) -> Self {
         self.settings.batch_size = bytes;
         self
@@ -63,7 +65,9 @@ impl ProducerBuilder {
         self
     }
 
-    /// How batches are compressed. Default [`Compression::Lz4`]. Java: `compression.type`.
+    /// How batches are compressed. Default [`Compression::Lz4`]. Those of 32 KiB and more are compressed on the runtime's
+    /// blocking threads, as many at once as there are processors, so that neither senders nor answers wait for it. Java:
+    /// `compression.type`.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.settings.compression = compression;
         self

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
-use super::{observer::Observer, settings::Settings, transaction::desk::Desk};
+use super::{observer::Observer, packer::Packer, settings::Settings, transaction::desk::Desk};
 use crate::{
     client::Client,
     engine::{
@@ -49,6 +49,7 @@ pub(super) struct Driver {
     ended: Arc<Done<Result<()>>>,
     buffered: Share,
     observer: Option<Observer>,
+    packer: Packer,
 }
 
 impl Driver {
@@ -81,6 +82,7 @@ impl Driver {
             ended,
             buffered: client.counters().producer_buffer(),
             observer: settings.observer.clone(),
+            packer: Packer::new(),
         };
         let span = tracing::info_span!("producer", client_id = client.config().client_id);
         task::spawn("ProducerBuilder::build", driver.run().instrument(span))
@@ -178,6 +180,7 @@ impl Driver {
             match event {
                 sender::Event::Completed(completion) => self.complete(completion),
                 sender::Event::Divided(divided) => self.divide(divided),
+                sender::Event::Pack(packing) => self.packer.pack(packing),
                 sender::Event::Retried(batch) => self.client.counters().retried(&batch.partition),
                 sender::Event::RefreshMetadata => self.client.refresh(),
                 sender::Event::LeaderChanged(hint) => self.client.leader_changed(hint),

@@ -27,7 +27,7 @@ use crate::{
             accumulator::Accumulator,
             gate::Pass,
             outcome::Fate,
-            queue::{PartitionQueue, Refused},
+            queue::{BatchSize, PartitionQueue, Refused},
             topics::TopicQueues,
         },
     },
@@ -326,10 +326,11 @@ impl Producer {
         let Place { topic, queue, bytes } = place;
         let now = self.shared.client.now();
         let timestamp = record.timestamp.unwrap_or(now.unix_ms);
-        let batch_size = self.shared.settings.batch_size.min(self.shared.settings.max_request_size);
-        match queue.append(pass, now.instant, timestamp, record, bytes, batch_size) {
+        let most = self.shared.settings.max_request_size;
+        let size = BatchSize { sent: self.shared.settings.batch_size.min(most), raw: most };
+        match queue.append(pass, now.instant, timestamp, record, bytes, size) {
             Ok(appended) => {
-                topic.sticky.wrote(queue.partition, appended.bytes, appended.filled, batch_size);
+                topic.sticky.wrote(queue.partition, appended.bytes, appended.filled, appended.full_at);
                 if appended.news {
                     self.shared.accumulator.announce(queue);
                 }

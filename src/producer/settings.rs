@@ -94,6 +94,8 @@ impl Compression {
 
 /// How long a batch waits while another one is under way, unless a linger is set.
 const ADAPTIVE_LINGER: Duration = Duration::from_millis(5);
+/// From this size on it takes longer to compress a batch (0.1 ms with lz4) than to hand it to another thread (0.01 ms).
+const PACKED_ASIDE: usize = 32 << 10;
 
 /// All settings of a producer; [`ProducerBuilder`](super::ProducerBuilder) documents each.
 #[derive(Clone, Debug)]
@@ -170,6 +172,7 @@ impl Settings {
             },
             follow_recreated: self.recreated_topics == RecreatedTopics::Follow,
             compression: self.compression.to_wire(),
+            packed_aside: PACKED_ASIDE,
             max_request_size: self.max_request_size,
             max_in_flight: self.max_in_flight,
             delivery_timeout: self.delivery_timeout,

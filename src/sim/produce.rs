@@ -11,6 +11,7 @@ use super::{
     answers,
     book::{Book, Logged},
     client::SimClient,
+    packer::Packer,
     world::{PARTITIONS, TOPIC, World},
 };
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
             config::{Linger, Partitioning, SenderConfig},
             gate::Pass,
             outcome::{BatchDone, Fate, Written},
+            queue::BatchSize,
             sender::{Event, Sender},
         },
     },
@@ -32,6 +34,7 @@ use crate::{
 };
 
 pub(super) const BUDGET: usize = 64 << 10;
+pub(super) const BATCH_SIZE: BatchSize = BatchSize { sent: 400, raw: 4 << 10 };
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// No delivery takes longer; many worlds have less patience.
 pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -64,6 +67,7 @@ pub(super) struct Producer {
     taken: Vec<Taken>,
     left: usize,
     next: Instant,
+    packer: Packer,
 }
 
 impl Producer {
@@ -78,8 +82,20 @@ impl Producer {
         let sender = Sender::new(config, Arc::clone(&accumulator), client.snapshot(), seed);
         let (tokens, taken, next) = (Tokens::default(), Vec::new(), world.now.instant);
         let (id, left) = (client.owner(), records);
-        let first_open = 0;
-        Self { id, delivery_timeout, first_open, sender, accumulator, tokens, random, taken, left, next }
+        let (first_open, packer) = (0, Packer::default());
+        Self {
+            id,
+            delivery_timeout,
+            first_open,
+            sender,
+            accumulator,
+            tokens,
+            random,
+            taken,
+            left,
+            next,
+            packer,
+        }
     }
 
     /// Offers a burst of records, as far as there is room.
@@ -100,7 +116,8 @@ impl Producer {
                 0 => Record::new(TOPIC, &value),
                 _ => Record::new(TOPIC, &value).key("key"),
             };
-            let appended = queue.append(Pass::FREE, now.instant, now.unix_ms, &record, 100, 400).unwrap();
+            let appended =
+                queue.append(Pass::FREE, now.instant, now.unix_ms, &record, 100, BATCH_SIZE).unwrap();
             if appended.news {
                 self.accumulator.announce(queue);
             }
@@ -116,6 +133,7 @@ impl Producer {
         if self.left > 0 && self.next <= now.instant {
             self.offer(now);
         }
+        self.packer.tick(now, &mut self.random, true, met);
         let mut out = Outbox::default();
         if client.take_changed() {
             self.sender.catalog(now, client.snapshot());
@@ -149,6 +167,7 @@ impl Producer {
                 }
                 Event::RefreshMetadata => client.refresh(now),
                 Event::LeaderChanged(hint) => client.leader_changed(now, hint),
+                Event::Pack(packing) => self.packer.pack(now, &mut self.random, packing),
                 Event::Join(..) => {}
                 Event::Retried(_) => met.push("produce: a batch is sent again".to_owned()),
             }
@@ -169,7 +188,7 @@ impl Producer {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let next = (self.left > 0).then_some(self.next);
-        earlier(next, self.sender.deadline())
+        earlier(earlier(next, self.packer.deadline()), self.sender.deadline())
     }
 
     /// Whether everything that was asked for has been answered.
@@ -226,7 +245,8 @@ pub(super) fn config(random: &mut Random) -> SenderConfig {
         } else {
             Linger::Adaptive(Duration::from_millis(5))
         },
-        compression: Compression::new(Codec::None),
+        compression: Compression::new([Codec::None, Codec::Lz4, Codec::Snappy][random.below(3) as usize]),
+        packed_aside: 100 + random.below(300) as usize,
         max_request_size: 4 << 10,
         max_in_flight: 1 + random.below(5) as usize,
         delivery_timeout,

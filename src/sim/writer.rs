@@ -14,7 +14,8 @@ use super::{
     answers,
     client::SimClient,
     ledger::{DeedId, Entry, Ledger, Told},
-    produce::{self, BUDGET, REQUEST_TIMEOUT},
+    packer::Packer,
+    produce::{self, BATCH_SIZE, BUDGET, REQUEST_TIMEOUT},
     world::{PARTITIONS, TOPIC, World},
 };
 use crate::{
@@ -71,6 +72,7 @@ pub(super) struct Writer {
     tickets: u64,
     /// What was sent and has no outcome yet.
     calls: BTreeMap<Token, ApiKey>,
+    packer: Packer,
     is_calm: bool,
 }
 
@@ -142,6 +144,7 @@ impl Writer {
             asked: BTreeSet::new(),
             tickets: 0,
             calls: BTreeMap::new(),
+            packer: Packer::default(),
             is_calm: false,
         }
     }
@@ -187,7 +190,7 @@ impl Writer {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        earlier(self.at, self.core.deadline())
+        earlier(earlier(self.at, self.packer.deadline()), self.core.deadline())
     }
 
     /// As the driver: takes news and answers, lets the user do what is due, and then the core.
@@ -203,6 +206,8 @@ impl Writer {
         if self.at.is_some_and(|at| at <= now.instant) {
             self.act(now, client, met);
         }
+        // One that is broken off fails its transaction, for which a refusal does as well.
+        self.packer.tick(now, &mut self.random, false, met);
         let mut out = Outbox::default();
         self.core.tick(now, &mut out);
         self.core.check();
@@ -274,6 +279,7 @@ impl Writer {
             }
             sender::Event::RefreshMetadata => client.refresh(now),
             sender::Event::LeaderChanged(hint) => client.leader_changed(now, hint),
+            sender::Event::Pack(packing) => self.packer.pack(now, &mut self.random, packing),
             sender::Event::Join(..) => {}
             sender::Event::Retried(_) => met.push("produce: a batch is sent again".to_owned()),
         }
@@ -465,7 +471,7 @@ impl Writer {
                 0 => Record::new(TOPIC, &value),
                 _ => Record::new(TOPIC, &value).key("key"),
             };
-            match queue.append(pass, now.instant, now.unix_ms, &record, 100, 400) {
+            match queue.append(pass, now.instant, now.unix_ms, &record, 100, BATCH_SIZE) {
                 Ok(appended) => {
                     if appended.news {
                         self.accumulator.announce(queue);

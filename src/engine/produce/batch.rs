@@ -7,11 +7,11 @@ use std::{sync::Arc, time::Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    outcome::{BatchDone, NOWHERE, Written},
-    queue::OpenBatch,
+    full::{FullBatch, Summary},
+    outcome::{BatchDone, Written},
+    packing,
 };
 use crate::{
-    config::Problems,
     engine::producer_id::ProducerId,
     error::Error,
     wire::{
@@ -41,33 +41,25 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Closes an open batch: compresses it and computes its checksum. The codec was checked when the producer was
-    /// built; one that fails all the same fails this batch.
+    /// Completes a full batch: compresses it, where that was not done, and computes its checksum.
     pub(crate) fn seal(
-        open: OpenBatch,
+        mut full: FullBatch,
         compression: Compression,
         order: u64,
     ) -> Result<Self, Box<Completion>> {
-        let facts = Facts::unsent(&open);
-        let OpenBatch { builder, done, opened_at, charged } = open;
-        match builder.seal(compression) {
+        match full.sealed(|builder| packing::seal(builder, compression)) {
             Ok(sealed) => Ok(Self {
                 sealed,
-                done,
-                charged,
-                created: opened_at,
+                done: full.done,
+                charged: full.charged,
+                created: full.opened_at,
                 order,
                 stamp: None,
                 maybe_written: false,
                 last_error: None,
                 sent_at: None,
             }),
-            Err(error) => {
-                let mut problems = Problems::default();
-                problems.add("compression", &format!("{compression:?}"), error.to_string());
-                let outcome = problems.into_result().map(|()| NOWHERE);
-                Err(Box::new(Completion { done, outcome, charged, facts, spare: None }))
-            }
+            Err(error) => Err(Box::new(Completion::of_full(full, Err(error)))),
         }
     }
 
@@ -149,16 +141,10 @@ pub(crate) struct Facts {
 }
 
 impl Completion {
-    /// The end of a batch that was never closed.
-    pub(crate) fn of_open(open: OpenBatch, outcome: Result<Written, Error>) -> Self {
-        let facts = Facts::unsent(&open);
-        Self { done: open.done, outcome, charged: open.charged, facts, spare: None }
-    }
-}
-
-impl Facts {
-    fn unsent(open: &OpenBatch) -> Self {
-        let (records, timestamps) = (open.builder.count(), open.builder.timestamps());
-        Self { records, bytes: 0, timestamps, opened_at: open.opened_at, sent_at: None }
+    /// The end of a batch that was never sent.
+    pub(crate) fn of_full(full: FullBatch, outcome: Result<Written, Error>) -> Self {
+        let Summary { records, timestamps, .. } = full.summary();
+        let facts = Facts { records, bytes: 0, timestamps, opened_at: full.opened_at, sent_at: None };
+        Self { done: full.done, outcome, charged: full.charged, facts, spare: None }
     }
 }

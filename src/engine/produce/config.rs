@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::{
     engine::backoff::Backoff,
-    wire::{compress::Compression, str::Str},
+    wire::{
+        compress::{Codec, Compression},
+        str::Str,
+    },
 };
 
 /// How a producer sends.
@@ -19,6 +22,8 @@ pub(crate) struct SenderConfig {
     /// Whether what was on its way to a topic that was deleted goes to the one that took its name.
     pub(crate) follow_recreated: bool,
     pub(crate) compression: Compression,
+    /// Batches of at least so many bytes are compressed beside the sender.
+    pub(crate) packed_aside: usize,
     pub(crate) max_request_size: usize,
     /// Requests in flight per broker, and batches in flight per partition.
     pub(crate) max_in_flight: usize,
@@ -28,6 +33,11 @@ pub(crate) struct SenderConfig {
 }
 
 impl SenderConfig {
+    /// The size from which on a batch is compressed beside the sender, if batches are.
+    pub(crate) fn least_packed(&self) -> Option<usize> {
+        (self.compression.codec != Codec::None).then_some(self.packed_aside)
+    }
+
     /// The batches in flight per partition: without sequences a second one could overtake the first.
     pub(crate) fn per_partition(&self) -> usize {
         if self.idempotent { self.max_in_flight } else { 1 }

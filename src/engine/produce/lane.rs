@@ -120,7 +120,7 @@ impl Lane {
         if self.in_flight.len() >= limit || (self.broken && self.is_stamped()) {
             return Next::Nothing;
         }
-        self.queue.backlog().map_or(Next::Nothing, Next::Fresh)
+        self.queue.backlog().filter(|backlog| !backlog.is_away).map_or(Next::Nothing, Next::Fresh)
     }
 
     /// Whether anything outstanding carries a stamp.

@@ -10,15 +10,18 @@ use std::{
 };
 
 use super::{
+    expansion::Expansion,
+    full::FullBatch,
     gate::{Barred, Gate, Pass},
     outcome::BatchDone,
     spares::Spares,
 };
 use crate::{
+    error::Error,
     record::Record,
     sync::lock,
     types::{Partition, TopicName, TopicPartition},
-    wire::batch::BatchBuilder,
+    wire::batch::{BatchBuilder, SealedBatch},
 };
 
 /// A batch in which less than this part of its size is free may be closed before a record comes that finds no room.
@@ -30,12 +33,21 @@ pub(crate) struct LaneId(pub(crate) usize);
 
 /// A batch that grows.
 #[derive(Debug)]
-pub(crate) struct OpenBatch {
-    pub(crate) builder: BatchBuilder,
-    pub(crate) done: Arc<BatchDone>,
-    pub(crate) opened_at: Instant,
+struct OpenBatch {
+    builder: BatchBuilder,
+    done: Arc<BatchDone>,
+    opened_at: Instant,
     /// The bytes that its records took from the budget.
-    pub(crate) charged: usize,
+    charged: usize,
+}
+
+/// When a batch is full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchSize {
+    /// The bytes of a full batch, as it is sent.
+    pub(crate) sent: usize,
+    /// What no batch of more than one record takes before it is compressed, however much smaller it may become.
+    pub(crate) raw: usize,
 }
 
 /// Where a record went.
@@ -50,6 +62,8 @@ pub(crate) struct Appended {
     pub(crate) news: bool,
     /// A batch was filled.
     pub(crate) filled: bool,
+    /// The bytes at which a batch is full now, before compression.
+    pub(crate) full_at: usize,
 }
 
 /// Why a record was not taken.
@@ -70,8 +84,12 @@ pub(crate) struct Backlog {
     pub(crate) full: bool,
     /// When the oldest batch was opened.
     pub(crate) since: Instant,
-    /// The bytes of the oldest batch, uncompressed.
+    /// The bytes of the oldest batch, as far as it is compressed.
     pub(crate) bytes: usize,
+    /// Whether the oldest batch is away to be compressed.
+    pub(crate) is_away: bool,
+    /// Whether it is neither away nor back.
+    pub(crate) is_raw: bool,
 }
 
 /// The queue of one partition.
@@ -92,7 +110,8 @@ pub(crate) struct PartitionQueue {
 #[derive(Debug, Default)]
 struct Tail {
     open: Option<OpenBatch>,
-    full: VecDeque<OpenBatch>,
+    full: VecDeque<FullBatch>,
+    expansion: Expansion,
     /// The size of the batch before: the next one most likely needs as much.
     last_len: usize,
     /// The most that a batch takes, once the broker has refused a larger one.
@@ -111,9 +130,9 @@ impl PartitionQueue {
         Self { id, topic, partition, spares, gate, listed, waiting, tail: Mutex::default() }
     }
 
-    /// Copies a record into the open batch, which is closed and replaced when the record would grow it past
-    /// `batch_size`, or past what the broker takes, or is too far from its first in time, and closed when the next one
-    /// like it most likely would. `charge` is what the record took from the budget, an upper bound of its encoded size.
+    /// Copies a record into the open batch, which is closed and replaced when the record would grow it past its size, as
+    /// far as one can tell before it is compressed, or past what the broker takes, or is too far from its first in time,
+    /// and closed when the next one like it most likely would. `charge` is what the record took from the budget, an upper bound of its encoded size.
     pub(crate) fn append(
         &self,
         pass: Pass,
@@ -121,10 +140,11 @@ impl PartitionQueue {
         timestamp: i64,
         record: &Record<'_>,
         charge: usize,
-        batch_size: usize,
+        size: BatchSize,
     ) -> Result<Appended, Refused> {
         let mut tail = lock(&self.tail);
         self.gate.check(pass)?;
+        let batch_size = tail.expansion.limit(size.sent).min(size.raw);
         let batch_size = tail.limit.map_or(batch_size, |limit| limit.min(batch_size));
         let (mut news, mut filled) = (false, false);
         let has_room = |open: &OpenBatch| {
@@ -159,7 +179,7 @@ impl PartitionQueue {
         if news {
             self.waiting.store(tail.full.len() + usize::from(tail.open.is_some()), Ordering::Relaxed);
         }
-        Ok(Appended { done, index, bytes: len - before, news, filled })
+        Ok(Appended { done, index, bytes: len - before, news, filled, full_at: batch_size })
     }
 
     /// The partition whose queue this is.
@@ -189,12 +209,25 @@ impl PartitionQueue {
 
     pub(crate) fn backlog(&self) -> Option<Backlog> {
         let tail = lock(&self.tail);
-        let oldest = tail.full.front().or(tail.open.as_ref())?;
-        Some(Backlog { full: !tail.full.is_empty(), since: oldest.opened_at, bytes: oldest.builder.len() })
+        let of_full = |batch: &FullBatch| Backlog {
+            full: true,
+            since: batch.opened_at,
+            bytes: batch.len(),
+            is_away: batch.is_away(),
+            is_raw: batch.is_raw(),
+        };
+        let of_open = |batch: &OpenBatch| Backlog {
+            full: false,
+            since: batch.opened_at,
+            bytes: batch.builder.len(),
+            is_away: false,
+            is_raw: true,
+        };
+        tail.full.front().map(of_full).or_else(|| tail.open.as_ref().map(of_open))
     }
 
     /// Takes the oldest batch, the open one where no full one waits.
-    pub(crate) fn take(&self) -> Option<OpenBatch> {
+    pub(crate) fn take(&self) -> Option<FullBatch> {
         let mut tail = lock(&self.tail);
         if tail.full.is_empty() {
             tail.fill();
@@ -216,6 +249,26 @@ impl PartitionQueue {
         let limit = tail.limit.map_or(bytes, |limit| limit.min(bytes));
         tail.limit = Some(limit);
         limit
+    }
+
+    /// Gives away the oldest batch that is full, takes at least `least` bytes and is not compressed, for somebody to
+    /// compress it. Its place is kept.
+    pub(crate) fn give(&self, least: usize) -> Option<(Arc<BatchDone>, BatchBuilder)> {
+        let mut tail = lock(&self.tail);
+        tail.full.iter_mut().find_map(|batch| Some((Arc::clone(&batch.done), batch.give(least)?)))
+    }
+
+    /// Takes back a batch that was given away, unless it has ended meanwhile.
+    pub(crate) fn take_back(&self, done: &Arc<BatchDone>, sealed: Result<SealedBatch, Error>) {
+        let mut tail = lock(&self.tail);
+        if let Some(batch) = tail.full.iter_mut().find(|batch| Arc::ptr_eq(&batch.done, done)) {
+            batch.take_back(sealed);
+        }
+    }
+
+    /// A batch of `raw` bytes has become one of `sealed` by compression: the next ones most likely will.
+    pub(crate) fn learn(&self, raw: usize, sealed: usize) {
+        lock(&self.tail).expansion.learn(raw, sealed);
     }
 
     /// Closes the open batch, so that it waits for nothing more, and names the batches that wait.
@@ -241,7 +294,8 @@ impl Tail {
             // A batch opened for a record that was refused is empty, and nobody waits for it.
             if !open.builder.is_empty() {
                 self.last_len = open.builder.len();
-                self.full.push_back(open);
+                let OpenBatch { builder, done, opened_at, charged } = open;
+                self.full.push_back(FullBatch::new(builder, done, opened_at, charged));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    mem,
+    iter, mem,
     ops::Bound,
     sync::Arc,
     time::Instant,
@@ -18,6 +18,7 @@ use super::{
     lane::{Lane, Next},
     line::{Line, Ready},
     outcome::BatchDone,
+    packing::Packing,
     queue::{LaneId, PartitionQueue},
 };
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     error::Error,
     types::{NodeId, TopicPartition},
     wire::{
+        compress::Codec,
         messages::produce_request::{ProduceRequest, TopicProduceData},
         uuid::Uuid,
     },
@@ -46,6 +48,8 @@ pub(crate) enum Event {
     Completed(Completion),
     /// A batch was taken apart.
     Divided(Divided),
+    /// A batch is to be compressed.
+    Pack(Packing),
     /// A batch will be sent again.
     Retried(Arc<BatchDone>),
     /// The view of the cluster is stale.
@@ -79,6 +83,8 @@ pub(crate) struct Sender {
     weighed_at: Option<Instant>,
     /// Empty: memory for the list of queues with news.
     news: Vec<Arc<PartitionQueue>>,
+    /// Batches to be compressed, for the driver to be told of at the next `tick`.
+    packings: Vec<Packing>,
 }
 
 /// A request that waits for its answer.
@@ -118,6 +124,7 @@ impl Sender {
             recreated: Vec::new(),
             weighed_at: None,
             news: Vec::new(),
+            packings: Vec::new(),
         }
     }
 
@@ -171,6 +178,7 @@ impl Sender {
             broker = self.next_broker(Bound::Excluded(id));
         }
         self.weigh(now);
+        out.events.extend(self.packings.drain(..).map(Event::Pack));
     }
 
     /// When `tick` has something to do next.
@@ -294,6 +302,7 @@ impl Sender {
         self.accumulator.take_news(&mut news);
         for queue in news.drain(..) {
             let id = queue.id;
+            self.pack(&queue);
             let snapshot = &self.snapshot;
             self.lanes.entry(id).or_insert_with(|| {
                 let mut lane = Lane::new(queue);
@@ -303,6 +312,14 @@ impl Sender {
             self.schedule(now, id);
         }
         self.news = news;
+    }
+
+    /// Has the large batches of a queue compressed that are full, long before their turn comes.
+    fn pack(&mut self, queue: &Arc<PartitionQueue>) {
+        if let Some(least) = self.config.least_packed() {
+            let (accumulator, compression) = (&self.accumulator, self.config.compression);
+            self.packings.extend(iter::from_fn(|| Packing::of(accumulator, queue, compression, least)));
+        }
     }
 
     fn ask_for_identity(&mut self, now: Now, tokens: &mut Tokens, out: &mut Outbox<Event>) {
@@ -333,11 +350,11 @@ impl Sender {
         let mut lanes = Vec::new();
         let mut without = Vec::new();
         while let Some(id) = self.next_ready(broker, size) {
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            let Some(mut batch) = draw(lane, &mut self.identity, &self.config, out) else {
+            let Some(mut batch) = self.draw(id, out) else {
                 without.push(id);
                 continue;
             };
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let bytes = batch.send(now.instant);
             size += bytes.len();
             body.add(lane, bytes);
@@ -356,6 +373,43 @@ impl Sender {
         }
         self.requests.insert(token, InFlight { broker, lanes });
         true
+    }
+
+    /// Takes the next batch of a lane, stamped.
+    fn draw(&mut self, id: LaneId, out: &mut Outbox<Event>) -> Option<Batch> {
+        let lane = self.lanes.get_mut(&id)?;
+        let mut batch = match lane.next(self.config.per_partition()) {
+            Next::Nothing => return None,
+            Next::Again { .. } => lane.take_again()?,
+            Next::Fresh(backlog) => {
+                if backlog.is_raw && self.config.least_packed().is_some_and(|least| backlog.bytes >= least) {
+                    // It comes back compressed, as news.
+                    let queue = Arc::clone(&lane.queue);
+                    queue.fill();
+                    self.pack(&queue);
+                    return None;
+                }
+                let full = lane.queue.take()?;
+                let order = lane.take_order(full.summary().records);
+                let batch = match Batch::seal(full, self.config.compression, order) {
+                    Ok(batch) => batch,
+                    Err(failed) => {
+                        out.events.push(Event::Completed(*failed));
+                        return None;
+                    }
+                };
+                if self.config.compression.codec != Codec::None {
+                    lane.queue.learn(batch.uncompressed_len(), batch.facts().bytes);
+                }
+                batch
+            }
+        };
+        if self.config.idempotent && !lane.stamp(&mut batch, &mut self.identity) {
+            // No identity now: the lane is scheduled again when one comes.
+            lane.send_again(batch);
+            return None;
+        }
+        Some(batch)
     }
 
     /// The next lane in a broker's line whose batch fits a request that holds `size` bytes already.
@@ -425,36 +479,6 @@ fn needs_identity(lane: &Lane, config: &SenderConfig) -> bool {
             Next::Nothing | Next::Again { stamped: true } => false,
             Next::Again { stamped: false } | Next::Fresh(_) => true,
         }
-}
-
-/// Takes the next batch of a lane, stamped.
-fn draw(
-    lane: &mut Lane,
-    identity: &mut Identity,
-    config: &SenderConfig,
-    out: &mut Outbox<Event>,
-) -> Option<Batch> {
-    let mut batch = match lane.next(config.per_partition()) {
-        Next::Nothing => return None,
-        Next::Again { .. } => lane.take_again()?,
-        Next::Fresh(_) => {
-            let open = lane.queue.take()?;
-            let order = lane.take_order(open.builder.count());
-            match Batch::seal(open, config.compression, order) {
-                Ok(batch) => batch,
-                Err(failed) => {
-                    out.events.push(Event::Completed(*failed));
-                    return None;
-                }
-            }
-        }
-    };
-    if config.idempotent && !lane.stamp(&mut batch, identity) {
-        // No identity now: the lane is scheduled again when one comes.
-        lane.send_again(batch);
-        return None;
-    }
-    Some(batch)
 }
 
 mod divide;

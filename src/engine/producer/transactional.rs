@@ -391,6 +391,7 @@ mod tests {
             partitioning: Partitioning::default(),
             linger: Linger::Fixed(Duration::ZERO),
             compression: Compression::new(Codec::None),
+            packed_aside: 32 << 10,
             max_request_size: 1 << 20,
             max_in_flight: 5,
             delivery_timeout: SECOND,

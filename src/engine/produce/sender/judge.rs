@@ -173,10 +173,10 @@ impl Sender {
         while let Some(backlog) = lane.queue.backlog()
             && backlog.since <= limit
         {
-            let Some(open) = lane.queue.take() else { break };
+            let Some(full) = lane.queue.take() else { break };
             let cause = lane.outstanding().find_map(|batch| batch.last_error.clone());
-            let outcome = Err(undelivered(now, open.opened_at, false, cause));
-            out.events.push(Event::Completed(Completion::of_open(open, outcome)));
+            let outcome = Err(undelivered(now, full.opened_at, false, cause));
+            out.events.push(Event::Completed(Completion::of_full(full, outcome)));
         }
         let (ended, overdue) = lane.expire(limit);
         for batch in overdue {
@@ -264,8 +264,8 @@ fn unexpected() -> Error {
 }
 
 pub(super) fn fail_queue(queue: &PartitionQueue, error: &Error, out: &mut Outbox<Event>) {
-    while let Some(open) = queue.take() {
+    while let Some(full) = queue.take() {
         let outcome = Err(error.clone());
-        out.events.push(Event::Completed(Completion::of_open(open, outcome)));
+        out.events.push(Event::Completed(Completion::of_full(full, outcome)));
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         produce::{
             gate::Pass,
             outcome::{Fate, NOWHERE, Written},
+            queue::BatchSize,
         },
     },
     error::{Code, Error, ErrorKind},
@@ -42,6 +43,8 @@ struct Bench {
     now: Now,
     out: Outbox<Event>,
     deliveries: Vec<(Arc<BatchDone>, u32)>,
+    /// Batches that are to be compressed.
+    packings: Vec<Packing>,
 }
 
 impl Bench {
@@ -55,6 +58,7 @@ impl Bench {
             partitioning: Partitioning::default(),
             linger: Linger::Fixed(Duration::ZERO),
             compression: Compression::new(Codec::None),
+            packed_aside: 32 << 10,
             max_request_size: 1 << 20,
             max_in_flight: 5,
             delivery_timeout: 120 * second,
@@ -73,6 +77,7 @@ impl Bench {
             now,
             out: Outbox::default(),
             deliveries: vec![],
+            packings: vec![],
         };
         bench.accumulator.prepare(&"t".into(), 3);
         bench
@@ -108,8 +113,9 @@ impl Bench {
         let queue = Arc::clone(&self.accumulator.topic("t").unwrap().partitions[partition]);
         assert!(self.accumulator.budget.try_take(100));
         let record = Record::new("t", value);
+        let size = BatchSize { sent: 64 << 10, raw: 1 << 20 };
         let appended =
-            queue.append(Pass::FREE, self.now.instant, self.now.unix_ms, &record, 100, 64 << 10).unwrap();
+            queue.append(Pass::FREE, self.now.instant, self.now.unix_ms, &record, 100, size).unwrap();
         self.deliveries.push((appended.done, appended.index));
         if appended.news {
             self.accumulator.announce(&queue);
@@ -188,6 +194,7 @@ impl Bench {
                     self.accumulator.budget.give(divided.charged);
                     divided.done.fate.set(Fate::Divided(divided.stretches));
                 }
+                Event::Pack(packing) => self.packings.push(packing),
                 Event::Retried(_) | Event::RefreshMetadata | Event::LeaderChanged(_) | Event::Join(..) => {}
             }
         }
@@ -200,6 +207,7 @@ impl Bench {
 }
 
 mod divide;
+mod packing;
 mod recreate;
 mod weigh;
 

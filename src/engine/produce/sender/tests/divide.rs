@@ -105,8 +105,7 @@ fn batches_stay_below_what_was_refused() {
     for value in ["e", "f", "g", "h"] {
         bench.append(0, &format!("{value:.>1000}"));
     }
-    let sizes: Vec<usize> =
-        std::iter::from_fn(|| bench.tick().pop()).map(|call| values(&call).len()).collect();
+    let sizes: Vec<usize> = iter::from_fn(|| bench.tick().pop()).map(|call| values(&call).len()).collect();
     assert!(sizes.iter().all(|size| *size < 4), "{sizes:?}");
 }
 

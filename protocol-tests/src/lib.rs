@@ -9,6 +9,8 @@ pub mod broker;
 pub mod foreign;
 pub mod proxy;
 pub mod raw;
+#[cfg(test)]
+mod rules;
 mod scenarios;
 pub mod suite;
 pub mod target;

@@ -1,12 +1,15 @@
-//! The harness itself: real brokers start, answer, die and come back.
+//! The harness itself: real brokers start, answer, die and come back. And what the client leaves out because no broker
+//! has it.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol_tests::broker::{BrokerError, RealCluster, Version, or_skip};
+use protocol_tests::raw::{Line, Outcome};
+use serde_json::json;
 
 /// Sends ApiVersions v0 and returns its error code.
 fn api_versions(address: &str) -> std::io::Result<i16> {
@@ -51,4 +54,44 @@ fn a_property_that_kafka_refuses_is_told_with_its_log() {
     } else {
         assert!(or_skip(refused).is_none(), "a broker with a refused property must not start");
     }
+}
+
+/// Two-phase commit (KIP-939) needs a broker that keeps a prepared transaction for the instance that comes after. Kafka
+/// 4.4.0 takes the request for it where unstable versions are switched on, and refuses to keep anything: this test fails
+/// with the release that changes it.
+#[test]
+fn kafka_keeps_no_prepared_transaction_yet() {
+    let builder = RealCluster::builder(Version::V4_4_0)
+        .with_property("unstable.api.versions.enable", "true")
+        .with_property("transaction.two.phase.commit.enable", "true");
+    let Some(cluster) = or_skip(builder.start()) else { return };
+    let mut line = Line::connect(&cluster.bootstrap()).unwrap();
+    let mut ask = |api: &str, version: i16, body| {
+        line.send(api, version, &body).unwrap();
+        let Outcome::Answer(answer) = line.receive().unwrap() else { unreachable!("the broker hangs up") };
+        answer["ErrorCode"].as_i64().unwrap()
+    };
+    let mut initialise = |keeps: bool| {
+        let body = json!({
+            "TransactionalId": "prepared",
+            "TransactionTimeoutMs": 60_000,
+            "ProducerId": -1,
+            "ProducerEpoch": -1,
+            "Enable2Pc": true,
+            "KeepPreparedTxn": keeps,
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            // The look-up has the topic of the coordinators created.
+            ask("FindCoordinator", 3, json!({ "Key": "prepared", "KeyType": 1 }));
+            let code = ask("InitProducerId", 6, body.clone());
+            // While the coordinator loads.
+            if ![14, 15, 16].contains(&code) || Instant::now() > deadline {
+                return code;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    assert_eq!(initialise(false), 0);
+    assert_eq!(initialise(true), 35, "UNSUPPORTED_VERSION");
 }

@@ -59,6 +59,8 @@ pub(super) struct Cast {
     pub(super) ledger: Rc<RefCell<Ledger>>,
     /// How many transactional ids there are, and how many producers have used one.
     ids: usize,
+    /// Whether nothing goes wrong any more, so that users hurry.
+    is_calm: bool,
     instances: u64,
     /// What is asked of everybody once there are no more faults.
     pub(super) goal: Goal,
@@ -83,6 +85,7 @@ impl Cast {
             joined: 0,
             ledger: Rc::default(),
             ids: 0,
+            is_calm: false,
             instances: 0,
             goal: Goal::Read,
         }
@@ -105,7 +108,10 @@ impl Cast {
         self.ids = self.ids.max(id + 1);
         self.instances += 1;
         let mut client = world.client();
-        let writer = Writer::new(world, &mut client, id, transactions, Rc::clone(&self.ledger));
+        let mut writer = Writer::new(world, &mut client, id, transactions, Rc::clone(&self.ledger));
+        if self.is_calm {
+            writer.calm_down();
+        }
         self.add(client, Part::Writer(writer));
     }
 
@@ -319,6 +325,7 @@ impl Cast {
                 self.add_writer(world, id, 3);
             }
         }
+        self.is_calm = true;
         for actor in &mut self.actors {
             match &mut actor.part {
                 Part::Consumer(consumer) => consumer.calm_down(),

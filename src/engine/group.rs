@@ -93,7 +93,10 @@ enum State {
         /// Whether the assignment stands, and the leader only has to know what it was made with (KIP-814).
         skip: bool,
     },
-    Syncing(Token),
+    Syncing {
+        token: Token,
+        sent: Instant,
+    },
     Stable,
     /// Waits for the user to give up what is owned, no longer than until then.
     Revoking {
@@ -246,7 +249,9 @@ impl Group {
             State::Planning { until, .. } => Some(until),
             State::Stable => Some(beat),
             State::Revoking { until } => Some(until.min(beat)),
-            State::Out | State::Joining(_) | State::Syncing(_) | State::Leaving { .. } | State::Dead => None,
+            State::Out | State::Joining(_) | State::Syncing { .. } | State::Leaving { .. } | State::Dead => {
+                None
+            }
         }
     }
 
@@ -260,10 +265,12 @@ impl Group {
                 Ok(response) => self.joined(now, response, out),
                 Err(error) => self.unreachable(now, &error, out),
             },
-            State::Syncing(asked) if asked == token => match read::<SyncGroupResponse>(outcome) {
-                Ok(response) => self.synced(now, response, out),
-                Err(error) => self.unreachable(now, &error, out),
-            },
+            State::Syncing { token: asked, sent } if asked == token => {
+                match read::<SyncGroupResponse>(outcome) {
+                    Ok(response) => self.synced(now, sent, response, out),
+                    Err(error) => self.unreachable(now, &error, out),
+                }
+            }
             State::Leaving { token: asked, again } if asked == token => {
                 self.state = State::Out;
                 out.events.push(Event::Left);
@@ -371,13 +378,19 @@ impl Group {
         // The answer comes when the leader has made its plan; a leader that does not is dead within its session.
         let patience = self.settings.session_timeout.max(self.settings.request_timeout);
         let token = self.call(now, coordinator, request.into(), patience, out);
-        self.state = State::Syncing(token);
+        self.state = State::Syncing { token, sent: now.instant };
     }
 
-    fn synced(&mut self, now: Now, response: SyncGroupResponse, out: &mut Outbox<Event>) {
+    fn synced(&mut self, now: Now, sent: Instant, response: SyncGroupResponse, out: &mut Outbox<Event>) {
         let code = Code::new(response.error_code);
         if code != Code::NONE {
             return self.refused(now, code, "SyncGroup", out);
+        }
+        // An answer may have been long under way: the coordinator's own count may have begun when it was sent.
+        self.heartbeat.confirmed = sent;
+        if self.expires() <= now.instant {
+            tracing::warn!(group = %self.settings.group, generation = self.generation, "the assignment came after the session's end: joining again");
+            return self.again(now, "the assignment came after the session's end");
         }
         match assign::read_assignment(response.assignment) {
             Ok(assigned) => {
@@ -391,8 +404,8 @@ impl Group {
                 self.failures = 0;
                 self.owned.clone_from(&assigned);
                 self.state = State::Stable;
-                self.heartbeat.confirmed = now.instant;
-                self.heartbeat.due = deadline_after(now, self.settings.heartbeat_interval);
+                let due = sent.checked_add(self.settings.heartbeat_interval);
+                self.heartbeat.due = due.unwrap_or(now.instant);
                 out.events.push(Event::Assigned(assigned));
             }
             Err(error) => {

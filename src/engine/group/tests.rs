@@ -331,6 +331,36 @@ fn the_session_counts_from_when_a_heartbeat_was_sent() {
 }
 
 #[test]
+fn the_session_counts_from_when_the_sync_was_sent() {
+    // The assignment is long under way: the coordinator may give the member up 45 seconds after it was asked.
+    let mut bench = Bench::new(None);
+    bench.join_as_leader(1);
+    let sync = bench.out.calls.pop().unwrap();
+    bench.advance(40 * SECOND);
+    bench.out.calls.push(sync);
+    bench.finish_sync();
+    bench.out.events.clear();
+    let beat = bench.tick().unwrap();
+    assert!(matches!(beat.request, Request::Heartbeat(_)), "due at once: {beat:?}");
+    bench.advance(5 * SECOND);
+    assert!(matches!(bench.tick().unwrap().request, Request::JoinGroup(_)));
+    assert!(matches!(bench.event(), Event::Lost(partitions) if partitions.len() == 4));
+}
+
+#[test]
+fn an_assignment_that_comes_after_the_session_is_not_taken() {
+    let mut bench = Bench::new(None);
+    bench.join_as_leader(1);
+    let sync = bench.out.calls.pop().unwrap();
+    bench.out.events.clear();
+    bench.advance(45 * SECOND);
+    bench.out.calls.push(sync);
+    bench.finish_sync();
+    assert!(bench.out.events.is_empty(), "{:?}", bench.out.events);
+    assert!(matches!(bench.tick().unwrap().request, Request::JoinGroup(_)));
+}
+
+#[test]
 fn another_coordinator_is_none_the_worse_for_a_call_that_fails() {
     let mut bench = Bench::stable();
     bench.advance(3 * SECOND);

@@ -94,6 +94,7 @@ pub(super) const OF_GROUPS: &[&str] = &[
     "OffsetCommit: ILLEGAL_GENERATION",
     "OffsetCommit: NONE",
     "OffsetCommit: NOT_COORDINATOR",
+    "OffsetCommit: REBALANCE_IN_PROGRESS",
     "OffsetCommit: UNKNOWN_MEMBER_ID",
     "OffsetFetch: NONE",
     "SyncGroup: NONE",
@@ -252,6 +253,7 @@ pub(super) const RARE: &[&str] = &[
     "ListOffsets: NOT_LEADER_OR_FOLLOWER",
     "OffsetCommit: ILLEGAL_GENERATION",
     "OffsetCommit: NOT_COORDINATOR",
+    "OffsetCommit: REBALANCE_IN_PROGRESS",
     "OffsetCommit: UNKNOWN_MEMBER_ID",
     "Produce: INVALID_PRODUCER_EPOCH",
     "Produce: REQUEST_TIMED_OUT",
@@ -541,7 +543,15 @@ fn refusals(api: Api) -> &'static [Code] {
             Code::ILLEGAL_GENERATION,
             Code::REBALANCE_IN_PROGRESS,
         ],
-        Api::JoinGroup | Api::SyncGroup | Api::OffsetCommit | Api::OffsetFetch => COORDINATOR,
+        Api::JoinGroup | Api::SyncGroup | Api::OffsetFetch => COORDINATOR,
+        Api::OffsetCommit => &[
+            Code::COORDINATOR_LOAD_IN_PROGRESS,
+            Code::COORDINATOR_NOT_AVAILABLE,
+            Code::NOT_COORDINATOR,
+            Code::UNKNOWN_MEMBER_ID,
+            Code::ILLEGAL_GENERATION,
+            Code::REBALANCE_IN_PROGRESS,
+        ],
         _ => &[],
     }
 }

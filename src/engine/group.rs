@@ -8,6 +8,7 @@
 //! ```
 //! It is eager: before a member joins again it has given up everything. Heartbeats go on while it does.
 
+mod heartbeat;
 mod requests;
 mod settings;
 
@@ -34,6 +35,7 @@ use crate::{
     },
 };
 
+use heartbeat::Heartbeat;
 pub(crate) use settings::GroupSettings;
 
 /// What the group tells the rest of the consumer.
@@ -111,17 +113,9 @@ enum State {
     Dead,
 }
 
-#[derive(Debug)]
-struct Heartbeat {
-    due: Instant,
-    /// The call under way, and when it was made.
-    asked: Option<(Token, Instant)>,
-    /// When the last heartbeat was sent that the coordinator has confirmed: its own count starts no earlier.
-    confirmed: Instant,
-}
-
 impl Group {
     pub(crate) fn new(settings: GroupSettings, now: Now, tokens: Tokens, random: Random) -> Self {
+        let heartbeat = Heartbeat::new(now, settings.heartbeat_interval, settings.session_timeout);
         Self {
             settings,
             coordinator: None,
@@ -130,7 +124,7 @@ impl Group {
             state: State::Out,
             owned: Vec::new(),
             planned: None,
-            heartbeat: Heartbeat { due: now.instant, asked: None, confirmed: now.instant },
+            heartbeat,
             asked_of: None,
             reason: "the consumer starts",
             failures: 0,
@@ -242,8 +236,7 @@ impl Group {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let due = Some(self.heartbeat.due).filter(|_| self.heartbeat.asked.is_none());
-        let beat = due.map_or_else(|| self.expires(), |due| due.min(self.expires()));
+        let beat = self.heartbeat.deadline();
         match self.state {
             State::Due(at) => Some(at).filter(|_| self.coordinator.is_some()),
             State::Planning { until, .. } => Some(until),
@@ -257,7 +250,7 @@ impl Group {
 
     /// Takes what came of a call.
     pub(crate) fn answer(&mut self, now: Now, token: Token, outcome: Outcome, out: &mut Outbox<Event>) {
-        if let Some((_, sent)) = self.heartbeat.asked.take_if(|(asked, _)| *asked == token) {
+        if let Some(sent) = self.heartbeat.answered(token) {
             return self.beaten(now, sent, outcome, out);
         }
         match self.state {
@@ -290,8 +283,7 @@ impl Group {
         // The answer comes when all members have joined, or the rebalance timeout has passed.
         let patience = self.settings.rebalance_timeout.saturating_add(Duration::from_secs(5));
         let patience = patience.max(self.settings.request_timeout);
-        // What a heartbeat of the last generation may still bring says nothing about the next.
-        self.heartbeat.asked = None;
+        self.heartbeat.end();
         let token = self.call(now, coordinator, request.into(), patience, out);
         self.state = State::Joining(token);
     }
@@ -387,8 +379,8 @@ impl Group {
             return self.refused(now, code, "SyncGroup", out);
         }
         // An answer may have been long under way: the coordinator's own count may have begun when it was sent.
-        self.heartbeat.confirmed = sent;
-        if self.expires() <= now.instant {
+        self.heartbeat.begin(sent);
+        if self.heartbeat.expires() <= now.instant {
             tracing::warn!(group = %self.settings.group, generation = self.generation, "the assignment came after the session's end: joining again");
             return self.again(now, "the assignment came after the session's end");
         }
@@ -404,8 +396,6 @@ impl Group {
                 self.failures = 0;
                 self.owned.clone_from(&assigned);
                 self.state = State::Stable;
-                let due = sent.checked_add(self.settings.heartbeat_interval);
-                self.heartbeat.due = due.unwrap_or(now.instant);
                 out.events.push(Event::Assigned(assigned));
             }
             Err(error) => {
@@ -417,27 +407,21 @@ impl Group {
 
     // ---- heartbeats ------------------------------------------------------------------------------------------
 
-    /// When the coordinator takes the member for dead.
-    fn expires(&self) -> Instant {
-        self.heartbeat.confirmed.checked_add(self.settings.session_timeout).unwrap_or(self.heartbeat.due)
-    }
-
     fn beat(&mut self, now: Now, out: &mut Outbox<Event>) {
-        if self.expires() <= now.instant {
+        if self.heartbeat.expires() <= now.instant {
             tracing::warn!(group = %self.settings.group, "no heartbeat was confirmed for the session timeout: the partitions are lost");
             self.lose(out);
             return self.again(now, "the session timed out");
         }
-        if self.heartbeat.due > now.instant || self.heartbeat.asked.is_some() {
+        if !self.heartbeat.is_due(now) {
             return;
         }
-        self.heartbeat.due = deadline_after(now, self.settings.heartbeat_interval);
         let Some(coordinator) = self.coordinator else { return };
         let request = requests::heartbeat(&self.settings, &self.member_id, self.generation);
         // A coordinator that hangs is to be noticed while there is time to find another.
         let patience = self.settings.request_timeout.min(self.settings.session_timeout / 3);
         let token = self.call(now, coordinator, request.into(), patience, out);
-        self.heartbeat.asked = Some((token, now.instant));
+        self.heartbeat.asked(now, token);
     }
 
     fn beaten(&mut self, now: Now, sent: Instant, outcome: Outcome, out: &mut Outbox<Event>) {
@@ -453,9 +437,9 @@ impl Group {
             Err(_) => return self.forget_coordinator(out),
         };
         match code {
-            Code::NONE => self.heartbeat.confirmed = sent,
+            Code::NONE => self.heartbeat.confirm(sent),
             Code::REBALANCE_IN_PROGRESS => {
-                self.heartbeat.confirmed = sent;
+                self.heartbeat.confirm(sent);
                 if matches!(self.state, State::Stable) {
                     self.rebalance(now, "the group rebalances", out);
                 }
@@ -537,7 +521,7 @@ impl Group {
             return self.back_off(now);
         }
         self.failures = 1;
-        self.heartbeat.asked = None;
+        self.heartbeat.end();
         self.state = State::Due(now.instant);
     }
 
@@ -551,7 +535,7 @@ impl Group {
     fn back_off(&mut self, now: Now) {
         let wait = self.settings.retry.delay(self.failures, &mut self.random);
         self.failures = self.failures.saturating_add(1);
-        self.heartbeat.asked = None;
+        self.heartbeat.end();
         self.state = State::Due(deadline_after(now, wait));
     }
 

@@ -1,0 +1,67 @@
+//! When a member lets itself be heard, and until when the coordinator takes it for alive.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::machine::{Now, Token, deadline_after};
+
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    interval: Duration,
+    session_timeout: Duration,
+    due: Instant,
+    /// The call under way, and when it was made.
+    asked: Option<(Token, Instant)>,
+    /// When the last call was made that the coordinator has confirmed: its own count starts no earlier.
+    confirmed: Instant,
+}
+
+impl Heartbeat {
+    pub(super) fn new(now: Now, interval: Duration, session_timeout: Duration) -> Self {
+        Self { interval, session_timeout, due: now.instant, asked: None, confirmed: now.instant }
+    }
+
+    /// A session begins with a call that was made then.
+    pub(super) fn begin(&mut self, sent: Instant) {
+        self.asked = None;
+        self.confirmed = sent;
+        self.due = sent.checked_add(self.interval).unwrap_or(sent);
+    }
+
+    /// What a call of this session may still bring says nothing about the next.
+    pub(super) fn end(&mut self) {
+        self.asked = None;
+    }
+
+    /// When the coordinator takes the member for dead.
+    pub(super) fn expires(&self) -> Instant {
+        self.confirmed.checked_add(self.session_timeout).unwrap_or(self.due)
+    }
+
+    /// Whether a call is to be made now. The next one is due an interval later.
+    pub(super) fn is_due(&mut self, now: Now) -> bool {
+        let is_due = self.due <= now.instant && self.asked.is_none();
+        if is_due {
+            self.due = deadline_after(now, self.interval);
+        }
+        is_due
+    }
+
+    pub(super) fn asked(&mut self, now: Now, token: Token) {
+        self.asked = Some((token, now.instant));
+    }
+
+    /// When the call was made that this answer belongs to, if it is one.
+    pub(super) fn answered(&mut self, token: Token) -> Option<Instant> {
+        self.asked.take_if(|(asked, _)| *asked == token).map(|(_, sent)| sent)
+    }
+
+    /// The coordinator has confirmed a call that was made then.
+    pub(super) fn confirm(&mut self, sent: Instant) {
+        self.confirmed = sent;
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        let expires = self.expires();
+        if self.asked.is_none() { self.due.min(expires) } else { expires }
+    }
+}

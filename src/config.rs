@@ -118,7 +118,8 @@ impl Config {
     }
 
     /// Where this client is, in the words in which the brokers say it of themselves (`broker.rack`): a zone of a cloud,
-    /// mostly. Default: not known. Java: `client.rack`.
+    /// mostly. Consumers then read from replicas in the same rack, if the brokers have a `replica.selector.class` that
+    /// knows racks (KIP-392). Default: not known. Java: `client.rack`.
     #[must_use]
     pub fn client_rack(self, rack: impl Into<String>) -> Self {
         Self { client_rack: Some(rack.into()), ..self }

@@ -217,6 +217,19 @@ pub enum ErrorKind {
         /// The setting that says what to do then.
         setting: &'static str,
     },
+    /// The log has lost records that were handed out already, as it may when a replica that lagged behind became the
+    /// leader (KIP-320). What is there now from `diverges_at` on was not read.
+    #[non_exhaustive]
+    LogTruncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The position: the records in front of it were handed out.
+        offset: i64,
+        /// The first offset whose record is another now, or is not there; seek to it to go on.
+        diverges_at: i64,
+        /// The setting that says what to do then.
+        setting: &'static str,
+    },
     /// A record batch cannot be read. Other partitions go on; seek to `next_offset` to skip it.
     #[non_exhaustive]
     CorruptBatch {

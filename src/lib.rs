@@ -90,8 +90,8 @@ pub use client::Client;
 pub use config::Config;
 #[cfg(feature = "net")]
 pub use consumer::{
-    Commit, Consumer, ConsumerBuilder, ConsumerHandle, Isolation, OnOutOfRange, RebalanceListener,
-    RecordStream,
+    Commit, Consumer, ConsumerBuilder, ConsumerHandle, Isolation, OnOutOfRange, OnTruncation,
+    RebalanceListener, RecordStream,
 };
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
 pub use message::{Batch, Headers, Message, RecordRef, Records};

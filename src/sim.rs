@@ -36,6 +36,7 @@ mod faults;
 mod ledger;
 mod network;
 mod packer;
+mod paths;
 mod produce;
 mod scenario;
 mod user;
@@ -81,8 +82,8 @@ fn run_seeds(name: &str, seeds: u64, expected: &[&str], scenario: impl Fn(&mut W
         println!("  {count:>9} {path}");
     }
     if replay.is_none() {
-        let is_rare = |path: &str| faults::RARE.contains(&path) && seeds.end - seeds.start < ENOUGH;
-        let expected = faults::EVERYWHERE.iter().chain(expected).filter(|path| !is_rare(path));
+        let is_rare = |path: &str| paths::RARE.contains(&path) && seeds.end - seeds.start < ENOUGH;
+        let expected = paths::EVERYWHERE.iter().chain(expected).filter(|path| !is_rare(path));
         let missing: Vec<&&str> = expected.filter(|path| !met.contains_key(**path)).collect();
         assert!(missing.is_empty(), "no seed met: {missing:?}");
     }
@@ -91,24 +92,24 @@ fn run_seeds(name: &str, seeds: u64, expected: &[&str], scenario: impl Fn(&mut W
 #[test]
 fn an_idempotent_producer_keeps_its_promises_under_faults() {
     let name = "sim::an_idempotent_producer_keeps_its_promises_under_faults";
-    run_seeds(name, 40, faults::OF_PRODUCERS, scenario::producers);
+    run_seeds(name, 40, paths::OF_PRODUCERS, scenario::producers);
 }
 
 #[test]
 fn readers_get_every_record_once_and_in_order_under_faults() {
     let name = "sim::readers_get_every_record_once_and_in_order_under_faults";
-    run_seeds(name, 12, faults::OF_READERS, scenario::readers);
+    run_seeds(name, 12, paths::OF_READERS, scenario::readers);
 }
 
 #[test]
 fn a_group_reads_every_record_under_faults() {
-    run_seeds("sim::a_group_reads_every_record_under_faults", 12, faults::OF_GROUPS, scenario::group);
+    run_seeds("sim::a_group_reads_every_record_under_faults", 12, paths::OF_GROUPS, scenario::group);
 }
 
 #[test]
 fn transactions_are_all_or_nothing_under_faults() {
     let name = "sim::transactions_are_all_or_nothing_under_faults";
-    run_seeds(name, 16, faults::OF_TRANSACTIONS, scenario::transactions);
+    run_seeds(name, 16, paths::OF_TRANSACTIONS, scenario::transactions);
 }
 
 #[test]

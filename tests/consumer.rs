@@ -12,6 +12,8 @@ mod faults;
 mod groups;
 #[path = "consumer/reading.rs"]
 mod reading;
+#[path = "consumer/replicas.rs"]
+mod replicas;
 #[path = "consumer/support.rs"]
 mod support;
 #[path = "support/watched.rs"]

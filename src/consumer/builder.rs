@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     handle::Consumer,
     listener::RebalanceListener,
-    settings::{Commit, Isolation, OnOutOfRange, Settings},
+    settings::{Commit, Isolation, OnOutOfRange, OnTruncation, Settings},
 };
 use crate::{
     client::Client,
@@ -59,6 +59,13 @@ impl ConsumerBuilder {
     /// What to do when the log no longer holds the offset to be read next. Default [`OnOutOfRange::Earliest`].
     pub fn on_out_of_range(mut self, policy: OnOutOfRange) -> Self {
         self.settings.on_out_of_range = policy;
+        self
+    }
+
+    /// What to do when the log has lost records that were handed out already. Default [`OnTruncation::Rewind`]. Java goes
+    /// back as well, unless `auto.offset.reset` is `none`.
+    pub fn on_truncation(mut self, policy: OnTruncation) -> Self {
+        self.settings.on_truncation = policy;
         self
     }
 

@@ -12,13 +12,14 @@ use crate::{
     engine::{
         backoff::Backoff,
         commit,
-        consumer::settings::{CoreSettings, MembershipSettings, OutOfRange, Source},
+        consumer::settings::{CoreSettings, MembershipSettings, OutOfRange, Source, Truncated},
         coordinator, fetch,
         group::GroupSettings,
         position,
     },
     error::Result,
     types::{Position, TopicName, TopicPartition},
+    wire::str::Str,
 };
 
 /// Which records of transactions are read.
@@ -65,6 +66,18 @@ pub enum OnOutOfRange {
     Fail,
 }
 
+/// What to do when a partition's log has lost records that were handed out already, because a replica that lagged behind
+/// has become the leader (KIP-320). Brokers tell since Kafka 2.7.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnTruncation {
+    /// Go back to where the log parts from what was read, and hand out what is there now. It is logged as a warning.
+    #[default]
+    Rewind,
+    /// Return [`ErrorKind::LogTruncated`](crate::ErrorKind::LogTruncated) and wait for a seek.
+    Fail,
+}
+
 /// All settings of a consumer; [`ConsumerBuilder`](super::ConsumerBuilder) documents each.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -73,6 +86,7 @@ pub(super) struct Settings {
     pub(super) partitions: Vec<(TopicPartition, Position)>,
     pub(super) start_at: Position,
     pub(super) on_out_of_range: OnOutOfRange,
+    pub(super) on_truncation: OnTruncation,
     pub(super) isolation: Isolation,
     pub(super) commit: Option<Commit>,
     pub(super) group_instance_id: Option<String>,
@@ -97,6 +111,7 @@ impl Settings {
             partitions: Vec::new(),
             start_at: Position::Earliest,
             on_out_of_range: OnOutOfRange::default(),
+            on_truncation: OnTruncation::default(),
             isolation: Isolation::default(),
             commit: None,
             group_instance_id: None,
@@ -126,6 +141,8 @@ impl Settings {
                 max_wait: self.fetch_max_wait,
                 max_bytes: self.fetch_max_bytes,
                 partition_max_bytes: self.partition_max_bytes,
+                rack: config.client_rack.as_deref().map(Str::from).unwrap_or_default(),
+                replica_max_age: config.metadata_max_age,
                 batch_max_bytes: config.receive_message_max_bytes.saturating_sub(FRAME_ROOM),
                 request_timeout,
                 retry,
@@ -134,6 +151,10 @@ impl Settings {
                 OnOutOfRange::Earliest => OutOfRange::Earliest,
                 OnOutOfRange::Latest => OutOfRange::Latest,
                 OnOutOfRange::Fail => OutOfRange::Fail,
+            },
+            truncated: match self.on_truncation {
+                OnTruncation::Rewind => Truncated::Rewind,
+                OnTruncation::Fail => Truncated::Fail,
             },
             start_at: self.start_at,
             topic_timeout: self.topic_timeout,

@@ -9,6 +9,7 @@ mod answer;
 mod buffered;
 mod cursor;
 mod extent;
+mod lineage;
 mod node;
 mod plan;
 mod request;
@@ -18,6 +19,7 @@ mod types;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Instant,
 };
 
 pub(crate) use self::{
@@ -25,14 +27,14 @@ pub(crate) use self::{
     types::{Event, Fetched, Settings},
 };
 use self::{
-    cursor::{Cursor, State},
+    cursor::{Cursor, Replica, State},
     node::Node,
 };
 use crate::{
     engine::{
         backoff::Random,
-        machine::{Now, Outbox, Tokens},
-        partition::{Claim, Leader},
+        machine::{Now, Outbox, Tokens, earlier},
+        partition::{Claim, Leader, Spot},
     },
     types::{NodeId, TopicPartition},
     wire::uuid::Uuid,
@@ -47,6 +49,8 @@ pub(crate) struct Fetcher {
     buffered: Arc<Buffered>,
     /// What the answers to the fetches in flight may hold.
     reserved: usize,
+    /// No replica that is asked in a leader's place has had its time before.
+    replicas_until: Option<Instant>,
     passes: u64,
     tokens: Tokens,
     random: Random,
@@ -60,6 +64,7 @@ impl Fetcher {
             nodes: BTreeMap::new(),
             buffered,
             reserved: 0,
+            replicas_until: None,
             passes: 0,
             tokens,
             random,
@@ -78,20 +83,32 @@ impl Fetcher {
         let mut cursor = Cursor::new(claim, now.instant, paused, self.settings.partition_max_bytes);
         cursor.leader = leader;
         cursor.topic_id = leader.map_or(Uuid::ZERO, |leader| leader.topic_id);
-        if let Some(leader) = leader {
-            self.list(&partition, leader, true);
-        }
-        self.cursors.insert(partition, cursor);
+        self.cursors.insert(partition.clone(), cursor);
+        self.list(&partition);
     }
 
-    /// The broker is to be asked for the partition. `fresh`: nothing is known of it.
-    fn list(&mut self, partition: &TopicPartition, leader: Leader, fresh: bool) {
-        let node = self.nodes.entry(leader.node).or_default();
+    /// Whoever the cursor says is to be asked for the partition.
+    fn list(&mut self, partition: &TopicPartition) {
+        let Some(cursor) = self.cursors.get(partition) else { return };
+        let (Some(id), Some(leader)) = (cursor.node(), cursor.leader) else { return };
+        let node = self.nodes.entry(id).or_default();
         node.order.push(partition.clone());
-        if fresh && node.session.knows(leader.topic_id, partition.partition) {
+        if cursor.end < 0 && node.session.knows(leader.topic_id, partition.partition) {
             // Where the log ends was told already, to somebody who is gone.
             node.session.give_up();
         }
+    }
+
+    /// Asks this broker for the partition from now on.
+    fn redirect(&mut self, partition: &TopicPartition, replica: Option<Replica>) {
+        let Some(cursor) = self.cursors.get_mut(partition) else { return };
+        let before = cursor.node();
+        cursor.replica = replica;
+        if cursor.node() != before {
+            tracing::debug!(%partition, from = ?before, to = ?cursor.node(), "another replica is read from");
+            self.list(partition);
+        }
+        self.replicas_until = earlier(self.replicas_until, replica.map(|replica| replica.until));
     }
 
     pub(crate) fn remove(&mut self, partition: &TopicPartition) {
@@ -105,10 +122,10 @@ impl Fetcher {
         }
     }
 
-    /// Fetches from `offset` on, unless the claim is no longer the partition's.
-    pub(crate) fn start(&mut self, partition: &TopicPartition, claim: Claim, offset: i64) {
+    /// Fetches from here on, unless the claim is no longer the partition's.
+    pub(crate) fn start(&mut self, partition: &TopicPartition, claim: Claim, spot: Spot) {
         if let Some(cursor) = self.cursors.get_mut(partition).filter(|cursor| cursor.claim == claim) {
-            cursor.state = State::Fetching(offset);
+            cursor.start(spot);
         }
     }
 
@@ -127,21 +144,16 @@ impl Fetcher {
     ) {
         let Some(cursor) = self.cursors.get_mut(partition) else { return };
         let before = cursor.node();
-        cursor.leader = leader;
+        cursor.set_leader(leader);
         let Some(leader) = leader else { return };
-        if before != Some(leader.node) {
-            // The new leader is asked at once.
-            cursor.not_before = None;
-        }
         if cursor.topic_id.is_zero() || matches!(cursor.state, State::Positioning(_)) {
             cursor.topic_id = leader.topic_id;
         } else if cursor.is_recreated() && cursor.state != State::Stopped {
             cursor.state = State::Stopped;
             out.events.push(Event::Recreated { partition: partition.clone(), claim: cursor.claim });
         }
-        if before != Some(leader.node) {
-            let fresh = cursor.end < 0;
-            self.list(partition, leader, fresh);
+        if before != cursor.node() {
+            self.list(partition);
         }
     }
 

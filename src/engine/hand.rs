@@ -16,7 +16,7 @@ mod types;
 pub(crate) use self::{
     pull::Pull,
     shared::{Activity, Hand},
-    types::{Progress, Request, Spot},
+    types::{Progress, Request},
 };
 
 #[cfg(test)]

@@ -22,6 +22,13 @@ impl Claims {
     }
 }
 
+/// A place in a partition: the next offset, and the leader epoch of the batch in front of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: Option<i32>,
+}
+
 /// Who leads a partition, as far as the catalog knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leader {

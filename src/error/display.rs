@@ -147,6 +147,11 @@ impl ErrorKind {
             Self::OffsetOutOfRange { partition, offset, setting } => {
                 write!(f, "offset {offset} lies outside the log of {partition} ({setting})")
             }
+            Self::LogTruncated { partition, offset, diverges_at, setting } => write!(
+                f,
+                "{partition} was read up to offset {offset}, but its log has lost what was read from {diverges_at} on; \
+                 seek to {diverges_at} to go on ({setting})"
+            ),
             Self::CorruptBatch { partition, offset, next_offset, detail } => {
                 write!(f, "the batch at offset {offset} of {partition} cannot be read: {detail}")?;
                 next_offset.map_or(Ok(()), |next| write!(f, "; seek to {next} to skip it"))

@@ -14,6 +14,12 @@ pub(super) fn note(outcome: &Outcome, met: &mut Vec<String>) {
         Err(_) => return met.push("no answer: not sent".to_owned()),
     };
     let name = format!("{:?}", answer.response.key());
+    if let Response::Fetch(response) = &answer.response {
+        let mut partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+        if partitions.any(|partition| partition.preferred_read_replica >= 0) {
+            met.push("Fetch: another replica is nearer".to_owned());
+        }
+    }
     for code in codes(&answer.response) {
         let code = Code::new(code);
         match code.name() {

@@ -24,7 +24,7 @@ use crate::{
         commit::{self, Ticket},
         consumer::{
             core::Core,
-            settings::{CoreSettings, MembershipSettings, OutOfRange, Source},
+            settings::{CoreSettings, MembershipSettings, OutOfRange, Source, Truncated},
             types::Event,
         },
         coordinator, fetch,
@@ -39,6 +39,7 @@ use crate::{
     wire::{
         calls::Request,
         messages::{FetchRequest, OffsetCommitRequest},
+        str::Str,
     },
 };
 
@@ -436,6 +437,9 @@ fn settings(kind: &Kind, random: &mut Random) -> CoreSettings {
         max_bytes: PARTITION_BYTES << random.below(3),
         partition_max_bytes: PARTITION_BYTES >> random.below(3),
         batch_max_bytes: 1 << 20,
+        // Near one of the nodes, or near none.
+        rack: Str::from(format!("rack-{}", random.below(6)).as_str()),
+        replica_max_age: Duration::from_secs(300),
         request_timeout: REQUEST_TIMEOUT,
         retry,
     };
@@ -455,6 +459,7 @@ fn settings(kind: &Kind, random: &mut Random) -> CoreSettings {
         },
         fetch,
         out_of_range: OutOfRange::Fail,
+        truncated: Truncated::Fail,
         start_at: Position::Earliest,
         topic_timeout: Duration::from_secs(60),
         source,

@@ -62,7 +62,8 @@ impl World {
         let mut broker = Broker::new(settings(seed), Limits::default(), seed);
         let now = Now { instant: start, unix_ms: 1_700_000_000_000 };
         for node in 1..=NODES {
-            broker.add_node(NodeId(node), "sim", 9_000 + node as u16, None);
+            let rack = format!("rack-{node}");
+            broker.add_node(NodeId(node), "sim", 9_000 + node as u16, Some(&rack));
         }
         broker.create_topic(now, TOPIC, PARTITIONS, topic_settings(seed)).expect("a topic");
         Self {
@@ -276,6 +277,7 @@ fn settings(seed: u64) -> Settings {
     Settings {
         transaction_version: [2, 1][(seed / 4 % 2) as usize],
         transaction_marker_delay: Duration::from_millis([0, 20, 700][(seed / 8 % 3) as usize]),
+        rack_aware_replicas: true,
         ..Settings::default()
     }
 }

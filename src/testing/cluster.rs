@@ -5,6 +5,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -71,6 +72,7 @@ struct TcpNode {
 #[must_use = "nothing runs until `start`"]
 pub struct ClusterBuilder {
     nodes: u16,
+    racks: Vec<String>,
     topics: Vec<Topic>,
     settings: Settings,
     limits: Limits,
@@ -93,6 +95,7 @@ impl Cluster {
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder {
             nodes: 1,
+            racks: Vec::new(),
             topics: Vec::new(),
             settings: Settings::default(),
             limits: Limits::default(),
@@ -426,6 +429,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Where the nodes stand (`broker.rack`), in the order of their ids; those that are left over are nowhere. Default:
+    /// none is anywhere. See [`Settings::rack_aware_replicas`].
+    pub fn racks(mut self, racks: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.racks = racks.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Adds a topic, with a replica of each partition on up to
     /// [`default_replication_factor`](Settings::default_replication_factor) nodes.
     pub fn topic(self, name: impl Into<String>, partitions: usize) -> Self {
@@ -498,7 +508,9 @@ impl ClusterBuilder {
         }
         let broker = Broker::new(self.settings.clone(), self.limits.clone(), self.seed);
         let actor = Actor::start(&runtime, broker);
-        let nodes: Vec<NodeId> = (1..=i32::from(self.nodes)).map(NodeId).collect();
+        let racks = self.racks.into_iter().map(Some).chain(iter::repeat(None));
+        let nodes: Vec<(NodeId, Option<String>)> =
+            (1..=i32::from(self.nodes)).map(NodeId).zip(racks).collect();
         let reach = if self.in_memory {
             in_memory(&actor, nodes).await?
         } else {
@@ -512,25 +524,27 @@ impl ClusterBuilder {
     }
 }
 
-async fn in_memory(actor: &Actor, nodes: Vec<NodeId>) -> Result<Reach> {
+async fn in_memory(actor: &Actor, nodes: Vec<(NodeId, Option<String>)>) -> Result<Reach> {
     let network = Network::new(actor.handle().clone());
-    for &node in &nodes {
+    let ids = nodes.iter().map(|(node, _)| *node).collect();
+    for (node, rack) in nodes {
         let address = Network::address(node);
         let add = move |broker: &mut Broker, _| {
-            broker.add_node(node, &address.ip().to_string(), address.port(), None);
+            broker.add_node(node, &address.ip().to_string(), address.port(), rack.as_deref());
         };
         actor.handle().run(add).await?;
         network.listen(node, true);
     }
-    Ok(Reach::Memory { network, nodes })
+    Ok(Reach::Memory { network, nodes: ids })
 }
 
-async fn over_tcp(runtime: &Runtime, actor: &Actor, nodes: Vec<NodeId>) -> Result<Reach> {
+async fn over_tcp(runtime: &Runtime, actor: &Actor, nodes: Vec<(NodeId, Option<String>)>) -> Result<Reach> {
     let mut bound = BTreeMap::new();
-    for &node in &nodes {
+    for (node, rack) in nodes {
         let socket = Bound::bind(0).await.map_err(|error| io_error(0, &error))?;
         let port = socket.port();
-        actor.handle().run(move |broker, _| broker.add_node(node, "127.0.0.1", port, None)).await?;
+        let add = move |broker: &mut Broker, _| broker.add_node(node, "127.0.0.1", port, rack.as_deref());
+        actor.handle().run(add).await?;
         bound.insert(node, socket);
     }
     // A node answers only when all are known: a client that is quick would see half a cluster.

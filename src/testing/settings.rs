@@ -34,6 +34,9 @@ pub struct Settings {
     pub offset_metadata_max_bytes: usize,
     /// The most fetch sessions of one node (`max.incremental.fetch.session.cache.slots`). Default: 1,000.
     pub fetch_sessions: usize,
+    /// Whether a leader sends consumers that say where they are to a replica in the same rack, if there is one
+    /// (`replica.selector.class`, with Kafka's own `RackAwareReplicaSelector`; KIP-392). Default: no.
+    pub rack_aware_replicas: bool,
     /// The longest that a producer may ask the coordinator to leave its transaction open
     /// (`transaction.max.timeout.ms`). Default: 15 min.
     pub transaction_max_timeout: Duration,
@@ -66,6 +69,7 @@ impl Default for Settings {
             group_max_size: 1_000,
             offset_metadata_max_bytes: 4_096,
             fetch_sessions: 1_000,
+            rack_aware_replicas: false,
             transaction_max_timeout: Duration::from_secs(15 * 60),
             transaction_version: 2,
             transaction_marker_delay: Duration::ZERO,

@@ -20,7 +20,13 @@ const FETCH: i16 = 1;
 
 /// What went over each connection of a client.
 #[derive(Clone, Default)]
-pub struct Recording(Arc<Mutex<Vec<Vec<Piece>>>>);
+pub struct Recording(Arc<Mutex<Vec<Conversation>>>);
+
+/// What went over one connection.
+struct Conversation {
+    with: SocketAddr,
+    pieces: Vec<Piece>,
+}
 
 /// Bytes that went one way together.
 #[derive(Debug)]
@@ -55,7 +61,7 @@ impl Recording {
     /// A frame that is none of Kafka's.
     pub fn silences(&self) -> Result<Vec<Silence>, String> {
         let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let silences = connections.iter().map(|pieces| silences(&frames(pieces)));
+        let silences = connections.iter().map(|connection| silences(&frames(&connection.pieces)));
         Ok(silences.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
@@ -64,10 +70,22 @@ impl Recording {
     /// # Errors
     /// A frame that is none of Kafka's.
     pub fn fetches(&self) -> Result<Vec<Value>, String> {
+        self.fetches_of(|_| true)
+    }
+
+    /// Those of the broker at this address.
+    ///
+    /// # Errors
+    /// As [`fetches`](Self::fetches).
+    pub fn fetches_from(&self, address: &str) -> Result<Vec<Value>, String> {
+        self.fetches_of(|connection| connection.with.to_string() == address)
+    }
+
+    fn fetches_of(&self, is_wanted: impl Fn(&&Conversation) -> bool) -> Result<Vec<Value>, String> {
         let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fetches = Vec::new();
-        for pieces in connections.iter() {
-            let frames = frames(pieces);
+        for connection in connections.iter().filter(is_wanted) {
+            let frames = frames(&connection.pieces);
             fetches.extend(answers(&frames, FETCH, "Fetch")?.into_iter().map(|(_, answer)| answer));
         }
         Ok(fetches)
@@ -77,23 +95,23 @@ impl Recording {
     #[must_use]
     pub fn requests(&self) -> Vec<(i16, i16)> {
         let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let frames = connections.iter().flat_map(|pieces| frames(pieces));
+        let frames = connections.iter().flat_map(|connection| frames(&connection.pieces));
         let requests = frames.filter(|frame| frame.way == Way::Out);
         let head = requests.filter_map(|frame| frame.bytes.first_chunk::<4>().copied());
         head.map(|[a, b, c, d]| (i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]))).collect()
     }
 
-    fn connection(&self) -> usize {
+    fn connection(&self, with: SocketAddr) -> usize {
         let mut connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.push(Vec::new());
+        connections.push(Conversation { with, pieces: Vec::new() });
         connections.len() - 1
     }
 
     fn note(&self, connection: usize, way: Way, bytes: &[u8]) {
         let piece = Piece { way, at: Instant::now(), bytes: bytes.to_vec() };
         let mut connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pieces) = connections.get_mut(connection) {
-            pieces.push(piece);
+        if let Some(connection) = connections.get_mut(connection) {
+            connection.pieces.push(piece);
         }
     }
 }
@@ -179,7 +197,7 @@ impl Transport for Recorded {
     fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             let stream = Tcp::default().connect(address).await?;
-            let connection = self.0.connection();
+            let connection = self.0.connection(address);
             let recording = self.0.clone();
             Ok(Box::new(RecordedStream { stream, recording, connection }) as Box<dyn Stream>)
         })
@@ -262,7 +280,7 @@ mod tests {
             piece(Way::Out, 400, &next[5..]),
         ];
         let recording = Recording::default();
-        recording.connection();
+        recording.connection(SocketAddr::from(([127, 0, 0, 1], 9092)));
         for piece in &pieces {
             recording.note(0, piece.way, &piece.bytes);
         }

@@ -138,8 +138,13 @@ impl Stage {
     /// Where the node that leads a partition listens.
     pub async fn leader_address(&self, client: &Client, partition: &TopicPartition) -> String {
         let leader = self.leader(client, partition).await;
+        self.address(client, leader).await
+    }
+
+    /// Where a node listens.
+    pub async fn address(&self, client: &Client, node: i32) -> String {
         let cluster = client.admin().describe_cluster().await.expect("the cluster is described");
-        let broker = cluster.brokers.iter().find(|broker| broker.id.0 == leader).expect("the leader is up");
+        let broker = cluster.brokers.iter().find(|broker| broker.id.0 == node).expect("the node is up");
         format!("{}:{}", broker.host, broker.port)
     }
 

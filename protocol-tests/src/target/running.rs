@@ -14,6 +14,14 @@ use crate::broker::{BrokerError, RealCluster, orders};
 /// Why something could not be done to a node.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// Has leaders send consumers that say where they are to a replica in the same rack (KIP-392).
+const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
+/// Where each node stands: alone.
+fn racks(nodes: usize) -> impl Iterator<Item = String> {
+    (1..=nodes).map(|node| format!("rack-{node}"))
+}
+
 /// A cluster that runs.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -48,12 +56,17 @@ impl Running {
             Target::Embedded { nodes } => Embedded::start(*nodes).map(Self::Embedded),
             // Brokers that create topics when they are asked to show whether the client asks them. Compaction, which a
             // scenario waits for, looks at the logs every 15 s by default.
-            Target::Kafka { version, nodes } => RealCluster::builder(*version)
-                .nodes(*nodes)
-                .with_property("auto.create.topics.enable", "true")
-                .with_property("log.cleaner.backoff.ms", "200")
-                .start()
-                .map(|cluster| Self::Kafka(Arc::new(cluster))),
+            Target::Kafka { version, nodes } => {
+                let cluster = RealCluster::builder(*version)
+                    .nodes(*nodes)
+                    .with_property("auto.create.topics.enable", "true")
+                    .with_property("log.cleaner.backoff.ms", "200")
+                    .with_property("replica.selector.class", RACK_AWARE);
+                let cluster = (1..).zip(racks(*nodes)).fold(cluster, |cluster, (node, rack)| {
+                    cluster.with_node_property(node, "broker.rack", rack)
+                });
+                cluster.start().map(|cluster| Self::Kafka(Arc::new(cluster)))
+            }
             Target::Given { bootstrap } => {
                 Ok(Self::Given { bootstrap: bootstrap.split(',').map(str::to_owned).collect() })
             }
@@ -255,8 +268,10 @@ impl Embedded {
         let cluster = runtime.block_on(
             Cluster::builder()
                 .nodes(count)
+                .racks(racks(nodes))
                 .settings(|settings| {
                     settings.auto_create_topics = true;
+                    settings.rack_aware_replicas = true;
                 })
                 .start(),
         );

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
     membership::Membership,
-    reading::{self, Reading},
+    reading::{self, Reading, Rules},
     settings::{CoreSettings, Source},
     topics::Topics,
     types::Event,
@@ -56,9 +56,13 @@ impl Core {
         let topics = Topics::new(now, settings.topics(), settings.topic_timeout);
         let mut machine_random = || Random::new(random.next_u64());
         let positions = Positions::new(settings.positions, Tokens::tagged(POSITIONS), machine_random());
+        let rules = Rules {
+            out_of_range: settings.out_of_range,
+            truncated: settings.truncated,
+            patience: settings.fetch.retry.max,
+        };
         let fetcher = Fetcher::new(settings.fetch, buffered, Tokens::tagged(FETCHES), machine_random());
-        let patience = settings.fetch.retry.max;
-        let mut reading = Reading::new(hand, settings.out_of_range, patience, positions, fetcher);
+        let mut reading = Reading::new(hand, rules, positions, fetcher);
         let (mut chosen, mut whole, mut membership) = (Vec::new(), BTreeSet::new(), None);
         match settings.source {
             Source::Chosen { partitions, topics } => {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     engine::{
         commit::{Offsets, Ticket},
-        hand::{Progress, Spot},
+        hand::Progress,
+        partition::Spot,
     },
     types::{Offset, OffsetAndMetadata, TopicPartition},
 };

@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::settings::OutOfRange;
+use super::settings::{OutOfRange, Truncated};
 use crate::{
     engine::{
         catalog::snapshot::{LeaderHint, Snapshot},
         fetch::{self, Fetcher},
-        hand::{Hand, Progress, Request, Spot},
+        hand::{Hand, Progress, Request},
         machine::{Call, Now, Outbox, Outcome, Token, deadline_after, earlier},
-        partition::{Claim, Claims, Leader},
+        partition::{Claim, Claims, Leader, Spot},
         position::{self, LookUp, Positions},
     },
     error::{Code, Error, ErrorKind},
@@ -32,13 +32,20 @@ pub(super) enum Event {
     NeedsCommitted(TopicPartition, Claim, Position),
 }
 
+/// What to do where reading does not just go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) out_of_range: OutOfRange,
+    pub(super) truncated: Truncated,
+    /// How often to look for a leader where there is none.
+    pub(super) patience: Duration,
+}
+
 /// The partitions that are read.
 #[derive(Debug)]
 pub(super) struct Reading {
     hand: Arc<Hand>,
-    out_of_range: OutOfRange,
-    /// How often to look for a leader where there is none.
-    patience: Duration,
+    rules: Rules,
     snapshot: Arc<Snapshot>,
     claims: Claims,
     partitions: BTreeMap<TopicPartition, Claim>,
@@ -54,17 +61,10 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(
-        hand: Arc<Hand>,
-        out_of_range: OutOfRange,
-        patience: Duration,
-        positions: Positions,
-        fetcher: Fetcher,
-    ) -> Self {
+    pub(super) fn new(hand: Arc<Hand>, rules: Rules, positions: Positions, fetcher: Fetcher) -> Self {
         Self {
             hand,
-            out_of_range,
-            patience,
+            rules,
             snapshot: Arc::default(),
             claims: Claims::default(),
             partitions: BTreeMap::new(),
@@ -180,7 +180,7 @@ impl Reading {
         let topic_id = leader(&self.snapshot, partition).map_or(Uuid::ZERO, |leader| leader.topic_id);
         self.topic_ids.insert(partition.clone(), topic_id);
         self.hand.start(partition, claim, spot);
-        self.fetcher.start(partition, claim, spot.offset);
+        self.fetcher.start(partition, claim, spot);
     }
 
     /// Reads on from another position. What is buffered or under way is dropped.
@@ -277,7 +277,7 @@ impl Reading {
             self.refresh_at = None;
         } else if self.refresh_at.is_none_or(|at| at <= now.instant) {
             self.events.push(Event::Refresh);
-            self.refresh_at = Some(deadline_after(now, self.patience));
+            self.refresh_at = Some(deadline_after(now, self.rules.patience));
         }
     }
 
@@ -305,6 +305,7 @@ impl Reading {
             fetch::Event::OutOfRange { partition, claim, offset } => {
                 self.left_the_log(now, partition, claim, offset);
             }
+            fetch::Event::Truncated { partition, claim, at } => self.truncated(now, &partition, claim, at),
             fetch::Event::Failed { partition, claim, error }
             | fetch::Event::Stuck { partition, claim, error } => {
                 self.fail(partition, claim, error);
@@ -326,14 +327,45 @@ impl Reading {
         if self.claim(&partition) != Some(claim) {
             return;
         }
-        tracing::warn!(%partition, offset, policy = ?self.out_of_range, "the log does not hold the offset to read");
-        match self.out_of_range {
+        tracing::warn!(%partition, offset, policy = ?self.rules.out_of_range, "the log does not hold the offset to read");
+        match self.rules.out_of_range {
             OutOfRange::Earliest => self.seek(now, &partition, Position::Earliest),
             OutOfRange::Latest => self.seek(now, &partition, Position::Latest),
             OutOfRange::Fail => {
                 let setting = "on_out_of_range";
                 let error = ErrorKind::OffsetOutOfRange { partition: partition.clone(), offset, setting };
                 self.fail(partition, claim, error.into());
+            }
+        }
+    }
+
+    /// The log parts from what was fetched at this place. What lies behind it and was not handed out yet is dropped.
+    fn truncated(&mut self, now: Now, partition: &TopicPartition, claim: Claim, at: Spot) {
+        if self.claim(partition) != Some(claim) {
+            return;
+        }
+        let renewed = self.renew(now, partition);
+        let Some(position) = self.hand.position(partition) else { return };
+        if position.offset <= at.offset && position.leader_epoch <= at.leader_epoch {
+            tracing::info!(%partition, offset = at.offset, "the log was truncated behind what was handed out");
+            self.fetcher.start(partition, renewed, position);
+            return;
+        }
+        let (policy, leader_epoch) = (self.rules.truncated, at.leader_epoch);
+        let diverges_at = at.offset.min(position.offset);
+        tracing::warn!(%partition, offset = position.offset, diverges_at, ?leader_epoch, ?policy, "the log has lost records that were handed out");
+        match policy {
+            Truncated::Rewind => {
+                let to = Spot { offset: diverges_at, leader_epoch };
+                self.hand.rewind(partition, renewed, to);
+                self.fetcher.start(partition, renewed, to);
+            }
+            Truncated::Fail => {
+                let (partition, offset) = (partition.clone(), position.offset);
+                let setting = "on_truncation";
+                let error =
+                    ErrorKind::LogTruncated { partition: partition.clone(), offset, diverges_at, setting };
+                self.fail(partition, renewed, error.into());
             }
         }
     }
@@ -348,14 +380,19 @@ impl Reading {
         if self.claim(partition) != Some(*claim) {
             return;
         }
-        // Whatever is under way for the partition is void.
+        let renewed = self.renew(now, partition);
+        if let Request::Refetch { partition, from, .. } = &request {
+            self.fetcher.start(partition, renewed, *from);
+        }
+    }
+
+    /// Whatever is buffered or under way for the partition is void; how far the user got is not.
+    fn renew(&mut self, now: Now, partition: &TopicPartition) -> Claim {
         let renewed = self.claims.next();
         self.partitions.insert(partition.clone(), renewed);
         self.hand.renew(partition, renewed);
         self.fetcher.reset(now, partition, renewed);
-        if let Request::Refetch { partition, from, .. } = &request {
-            self.fetcher.start(partition, renewed, from.offset);
-        }
+        renewed
     }
 
     fn fail(&self, partition: TopicPartition, claim: Claim, error: Error) {

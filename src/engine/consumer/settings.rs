@@ -15,12 +15,21 @@ pub(crate) enum OutOfRange {
     Fail,
 }
 
+/// What to do when the log has lost records that were handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Truncated {
+    /// Go back to where the log parts from what was read.
+    Rewind,
+    Fail,
+}
+
 /// All of a consumer's settings.
 #[derive(Clone, Debug)]
 pub(crate) struct CoreSettings {
     pub(crate) positions: position::Settings,
     pub(crate) fetch: fetch::Settings,
     pub(crate) out_of_range: OutOfRange,
+    pub(crate) truncated: Truncated,
     pub(crate) start_at: Position,
     /// How long a topic may be missing before that is reported.
     pub(crate) topic_timeout: Duration,

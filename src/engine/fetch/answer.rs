@@ -2,7 +2,7 @@
 
 use super::{
     Fetcher,
-    cursor::State,
+    cursor::{Cursor, Replica, State},
     extent::Extent,
     node::{InFlight, Node},
     types::{Event, Fetched},
@@ -66,6 +66,7 @@ impl Fetcher {
         };
         tracing::debug!(broker = %id, %error, "a fetch failed");
         self.back_off(now, id);
+        self.leave_replica(id);
         out.events.push(Event::Refresh);
         // Garbage may have been a matter of one connection: only if it stays is it told.
         let lasts = self.nodes.get(&id).is_some_and(|node| node.failures >= MAX_STALLS);
@@ -84,6 +85,7 @@ impl Fetcher {
         out: &mut Outbox<Event>,
     ) {
         let mut served = false;
+        let answerer = Answerer { id, token: flight.token, endpoints: &response.node_endpoints };
         for topic in response.responses {
             let Some(node) = self.nodes.get_mut(&id) else { return };
             let is_inconsistent = |data: &PartitionData| data.error_code == Code::INCONSISTENT_TOPIC_ID.get();
@@ -98,7 +100,7 @@ impl Fetcher {
             let Some(name) = name else { continue };
             for data in topic.partitions {
                 let partition = TopicPartition::new(name.clone(), Partition(data.partition_index));
-                served |= self.partition(now, flight.token, partition, data, &response.node_endpoints, out);
+                served |= self.partition(now, &answerer, partition, data, out);
             }
         }
         let Some(node) = self.nodes.get_mut(&id) else { return };
@@ -125,19 +127,35 @@ impl Fetcher {
     fn partition(
         &mut self,
         now: Now,
-        token: Token,
+        answerer: &Answerer<'_>,
         partition: TopicPartition,
         data: PartitionData,
-        endpoints: &[NodeEndpoint],
         out: &mut Outbox<Event>,
     ) -> bool {
         let Some(cursor) = self.cursors.get_mut(&partition) else { return false };
+        let Answerer { id, token, endpoints } = *answerer;
         let Some(offset) = cursor.asked_by(token) else { return false };
         cursor.asked = None;
+        let is_of_leader = cursor.leader.is_some_and(|leader| leader.node == id);
         let hint = leader_hint(&partition, cursor.topic_id, &data, endpoints);
         out.events.extend(hint.map(Event::LeaderHint));
         let code = Code::new(data.error_code);
+        let (preferred, diverges) = (NodeId(data.preferred_read_replica), data.diverging_epoch.epoch >= 0);
         match reaction(code) {
+            Reaction::Take if preferred.0 >= 0 && preferred != id => {
+                let until = deadline_after(now, self.settings.replica_max_age);
+                self.redirect(&partition, Some(Replica { node: preferred, until }));
+                return true;
+            }
+            // A replica that is behind, or no longer one, may say so: only the leader's word counts.
+            Reaction::Reset | Reaction::Report if !is_of_leader => self.ask_leader(now, &partition),
+            Reaction::Take if diverges && !is_of_leader => self.ask_leader(now, &partition),
+            Reaction::Take if diverges => {
+                let diverging = data.diverging_epoch;
+                let at = cursor.lineage.parts_at(diverging.epoch, diverging.end_offset);
+                cursor.state = State::Stopped;
+                out.events.push(Event::Truncated { partition, claim: cursor.claim, at });
+            }
             Reaction::Take if cursor.has_new_end(self.settings.read_committed, &data) => {
                 out.events.push(Event::End { partition: partition.clone(), end: cursor.end });
                 return self.take(now, token, partition, offset, data, out);
@@ -150,10 +168,10 @@ impl Fetcher {
                 out.events.push(Event::OutOfRange { partition, claim: cursor.claim, offset });
             }
             Reaction::Refresh => {
-                self.retry(now, &partition);
+                self.ask_leader(now, &partition);
                 out.events.push(Event::Refresh);
             }
-            Reaction::Retry => self.retry(now, &partition),
+            Reaction::Retry => self.ask_leader(now, &partition),
             Reaction::Report => {
                 let claim = cursor.claim;
                 cursor.failures = cursor.failures.max(SLOW);
@@ -181,14 +199,15 @@ impl Fetcher {
                 cursor.progressed();
                 return false;
             }
-            Some(Extent::Until(end)) if end > offset => {
+            Some(Extent::Until { end, leader_epoch }) if end > offset => {
                 cursor.progressed();
                 cursor.state = State::Fetching(end);
+                cursor.lineage.read(&records, leader_epoch);
                 cursor.max_bytes = self.settings.partition_max_bytes;
             }
             // Whoever reads the batch finds the fault, and has it fetched again.
             Some(Extent::Broken) => cursor.state = State::Stopped,
-            Some(Extent::Until(_)) => {
+            Some(Extent::Until { .. }) => {
                 let detail = "the broker sends only batches that end in front of it";
                 self.stalled(now, partition, offset, detail, out);
                 return false;
@@ -212,6 +231,14 @@ impl Fetcher {
         let fetched = Fetched { partition, claim, offset, records, aborted, high_watermark, held };
         out.events.push(Event::Fetched(fetched));
         true
+    }
+
+    /// A broker that is asked in leaders' places cannot be: its partitions are read from their leaders.
+    fn leave_replica(&mut self, id: NodeId) {
+        let of_replica = |cursor: &Cursor| cursor.replica.is_some_and(|replica| replica.node == id);
+        let left = self.cursors.iter().filter(|(_, cursor)| of_replica(cursor));
+        let left: Vec<TopicPartition> = left.map(|(partition, _)| partition.clone()).collect();
+        left.iter().for_each(|partition| self.redirect(partition, None));
     }
 
     /// A batch did not fit into the answer: asks for more bytes.
@@ -261,6 +288,12 @@ impl Fetcher {
         out.events.push(Event::Stuck { partition, claim, error: error.into() });
     }
 
+    /// Tries again later, with the leader.
+    fn ask_leader(&mut self, now: Now, partition: &TopicPartition) {
+        self.retry(now, partition);
+        self.redirect(partition, None);
+    }
+
     fn retry(&mut self, now: Now, partition: &TopicPartition) {
         if let Some(cursor) = self.cursors.get_mut(partition) {
             let wait = self.settings.retry.delay(cursor.failures, &mut self.random);
@@ -276,6 +309,13 @@ impl Fetcher {
             node.not_before = Some(deadline_after(now, wait));
         }
     }
+}
+
+/// Who answers to which request, and whose addresses it tells.
+struct Answerer<'a> {
+    id: NodeId,
+    token: Token,
+    endpoints: &'a [NodeEndpoint],
 }
 
 /// What to do about a partition's error code.

@@ -8,10 +8,11 @@ use std::{
     time::Instant,
 };
 
+use super::lineage::Lineage;
 use crate::{
     engine::{
         machine::Token,
-        partition::{Claim, Leader},
+        partition::{Claim, Leader, Spot},
     },
     types::NodeId,
     wire::{messages::fetch_response::PartitionData, uuid::Uuid},
@@ -24,12 +25,16 @@ pub(super) struct Cursor {
     pub(super) state: State,
     pub(super) paused: bool,
     pub(super) leader: Option<Leader>,
+    /// Who is to be asked in the leader's place.
+    pub(super) replica: Option<Replica>,
     /// The topic that the offset belongs to: one of the same name but another id has other records.
     pub(super) topic_id: Uuid,
     /// Fetched bytes that wait to be handed out.
     pub(super) buffered: Arc<AtomicUsize>,
     /// Grows where a batch does not fit, and shrinks back when it came.
     pub(super) max_bytes: usize,
+    /// The leader epochs of what was fetched.
+    pub(super) lineage: Lineage,
     /// One behind the last record that may be read, as the last answer told; negative before the first.
     pub(super) end: i64,
     /// Refusals in a row.
@@ -43,6 +48,14 @@ pub(super) struct Cursor {
     pub(super) served: Option<Token>,
     /// The last pass over its broker's list that met it.
     pub(super) seen: u64,
+}
+
+/// A replica that the leader prefers to be read from, being nearer (KIP-392).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Replica {
+    pub(super) node: NodeId,
+    /// When the leader is to be asked again.
+    pub(super) until: Instant,
 }
 
 /// What a partition waits for.
@@ -63,9 +76,11 @@ impl Cursor {
             state: State::Positioning(since),
             paused,
             leader: None,
+            replica: None,
             topic_id: Uuid::ZERO,
             buffered: Arc::default(),
             max_bytes,
+            lineage: Lineage::default(),
             end: -1,
             failures: 0,
             stalls: 0,
@@ -76,8 +91,27 @@ impl Cursor {
         }
     }
 
+    /// Whom to ask: the leader, or the replica that it prefers.
     pub(super) fn node(&self) -> Option<NodeId> {
-        self.leader.map(|leader| leader.node)
+        let leader = self.leader?;
+        Some(self.replica.map_or(leader.node, |replica| replica.node))
+    }
+
+    /// Takes over who leads.
+    pub(super) fn set_leader(&mut self, leader: Option<Leader>) {
+        let node = |leader: Option<Leader>| leader.map(|leader| leader.node);
+        if node(leader) != node(self.leader) {
+            // The new leader is asked at once, and for whom it prefers.
+            self.not_before = None;
+            self.replica = None;
+        }
+        self.leader = leader;
+    }
+
+    /// Fetches from here on.
+    pub(super) fn start(&mut self, spot: Spot) {
+        self.state = State::Fetching(spot.offset);
+        self.lineage.start(spot);
     }
 
     pub(super) fn buffered(&self) -> usize {
@@ -94,6 +128,9 @@ impl Cursor {
     pub(super) fn renew(&mut self, claim: Claim, since: Instant, max_bytes: usize) {
         self.claim = claim;
         self.state = State::Positioning(since);
+        if self.is_recreated() {
+            self.lineage.clear();
+        }
         self.topic_id = self.leader.map_or(Uuid::ZERO, |leader| leader.topic_id);
         self.max_bytes = max_bytes;
         self.asked = None;

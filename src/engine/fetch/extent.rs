@@ -11,8 +11,8 @@ const LENGTH_END: usize = 12;
 /// What a partition's bytes hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// Whole batches that end in front of this offset.
-    Until(i64),
+    /// Whole batches that end in front of this offset, the last of them of this leader epoch; -1 for none.
+    Until { end: i64, leader_epoch: i32 },
     /// Whole batches, but one of them is broken: where they end is not known.
     Broken,
     /// The beginning of one batch, which has this many bytes in all, where the beginning tells.
@@ -25,14 +25,14 @@ impl Extent {
         if records.is_empty() {
             return None;
         }
-        let mut end = None;
+        let mut until = None;
         for batch in Batches::new(records.clone()) {
-            match batch {
-                Ok(batch) => end = Some(batch.header().last_offset().saturating_add(1)),
-                Err(_) => return Some(Self::Broken),
-            }
+            let Ok(batch) = batch else { return Some(Self::Broken) };
+            let header = batch.header();
+            let end = header.last_offset().saturating_add(1);
+            until = Some(Self::Until { end, leader_epoch: header.leader_epoch });
         }
-        Some(end.map_or_else(|| Self::CutOff { needed: batch_len(records) }, Self::Until))
+        Some(until.unwrap_or_else(|| Self::CutOff { needed: batch_len(records) }))
     }
 }
 

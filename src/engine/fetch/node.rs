@@ -8,7 +8,7 @@ use crate::{engine::machine::Token, types::TopicPartition};
 /// One broker.
 #[derive(Debug, Default)]
 pub(super) struct Node {
-    /// The partitions that it leads, in the order in which it shall serve them. Those that have moved are dropped at
+    /// The partitions that it is asked for, in the order in which it shall serve them. Those that have moved are dropped at
     /// the next pass.
     pub(super) order: Vec<TopicPartition>,
     pub(super) session: Session,

@@ -31,6 +31,7 @@ impl Fetcher {
         let count = self.nodes.values().filter(|node| !node.order.is_empty()).count();
         let share = self.buffered.limit() / count.max(1);
         let mut waits_for_room = false;
+        self.return_to_leaders(now);
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         for id in ids {
             let Some(mut node) = self.nodes.remove(&id) else { continue };
@@ -102,7 +103,27 @@ impl Fetcher {
         waits_for_room
     }
 
-    /// Drops from a broker's list what it no longer leads.
+    /// Where another replica was asked for long enough, the leader may know a better one by now. What is under way is
+    /// waited for.
+    fn return_to_leaders(&mut self, now: Now) {
+        if self.replicas_until.is_none_or(|until| until > now.instant) {
+            return;
+        }
+        let (mut until, mut over) = (None, Vec::new());
+        for (partition, cursor) in &self.cursors {
+            let Some(replica) = cursor.replica else { continue };
+            let is_asked = self.nodes.get(&replica.node).is_some_and(|node| node.in_flight.is_some());
+            if replica.until > now.instant || is_asked {
+                until = earlier(until, Some(replica.until));
+            } else {
+                over.push(partition.clone());
+            }
+        }
+        self.replicas_until = until;
+        over.iter().for_each(|partition| self.redirect(partition, None));
+    }
+
+    /// Drops from a broker's list what it is not to be asked for any more.
     fn tidy(&mut self, id: NodeId, node: &mut Node) -> Tidied {
         self.passes = self.passes.wrapping_add(1);
         let (cursors, pass) = (&mut self.cursors, self.passes);
@@ -110,9 +131,8 @@ impl Fetcher {
         node.order.retain(|partition| {
             let Some(cursor) = cursors.get_mut(partition) else { return false };
             let is_first = mem::replace(&mut cursor.seen, pass) != pass;
-            let Some(leader) = cursor.leader.filter(|leader| is_first && leader.node == id) else {
-                return false;
-            };
+            let is_asked = is_first && cursor.node() == Some(id);
+            let Some(leader) = cursor.leader.filter(|_| is_asked) else { return false };
             tidied.buffered = tidied.buffered.saturating_add(cursor.buffered());
             tidied.by_id &= !leader.topic_id.is_zero();
             true

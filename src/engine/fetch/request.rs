@@ -48,7 +48,7 @@ impl<'a> Builder<'a> {
             offset,
             max_bytes: wire_bytes(cursor.max_bytes),
             leader_epoch: leader.wire_epoch(),
-            last_fetched_epoch: -1,
+            last_fetched_epoch: cursor.lineage.last_epoch(),
         };
         if !self.session.wants(leader.topic_id, partition, asked) {
             return;
@@ -80,6 +80,7 @@ impl<'a> Builder<'a> {
             session_id,
             session_epoch,
             topics: self.topics,
+            rack_id: settings.rack.clone(),
             forgotten_topics_data,
             ..FetchRequest::default()
         }

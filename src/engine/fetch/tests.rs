@@ -27,7 +27,12 @@ use crate::{
     },
 };
 
+mod replicas;
+mod sessions;
+mod truncation;
+
 const LIMIT: usize = 8 << 20;
+const REPLICA_MAX_AGE: Duration = Duration::from_secs(300);
 const RETRY: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
 
 struct Bench {
@@ -49,6 +54,8 @@ impl Bench {
             max_bytes: 50 << 20,
             partition_max_bytes: 1 << 20,
             batch_max_bytes: 100 << 20,
+            rack: "near".into(),
+            replica_max_age: REPLICA_MAX_AGE,
             request_timeout: Duration::from_secs(30),
             retry: RETRY,
         };
@@ -70,7 +77,7 @@ impl Bench {
     fn add(&mut self, index: i32, node: i32) -> Claim {
         let claim = self.claims.next();
         self.fetcher.add(self.now, tp(index), claim, Some(script::leader(node)), false);
-        self.fetcher.start(&tp(index), claim, 0);
+        self.fetcher.start(&tp(index), claim, spot(0));
         claim
     }
 
@@ -152,6 +159,11 @@ impl Asked {
 
 fn tp(index: i32) -> TopicPartition {
     TopicPartition::new("t", index)
+}
+
+/// An offset of which no more is known.
+fn spot(offset: i64) -> Spot {
+    Spot { offset, leader_epoch: None }
 }
 
 fn data(index: i32, records: Bytes) -> PartitionData {
@@ -253,7 +265,7 @@ fn an_answer_for_an_older_position_is_dropped() {
     let first = bench.call();
     let claim = bench.claims.next();
     bench.fetcher.reset(bench.now, &tp(0), claim);
-    bench.fetcher.start(&tp(0), claim, 0);
+    bench.fetcher.start(&tp(0), claim, spot(0));
     bench.fetcher.remove(&tp(1));
     let both = vec![data(0, script::batch(0, 1, 9)), data(1, script::batch(0, 1, 9))];
     assert!(bench.answer(first.token, both).is_empty());
@@ -267,9 +279,9 @@ fn a_position_of_an_older_claim_starts_nothing() {
     let old = bench.add(0, 1);
     let new = bench.claims.next();
     bench.fetcher.reset(bench.now, &tp(0), new);
-    bench.fetcher.start(&tp(0), old, 5);
+    bench.fetcher.start(&tp(0), old, spot(5));
     assert!(bench.calls().is_empty());
-    bench.fetcher.start(&tp(0), new, 6);
+    bench.fetcher.start(&tp(0), new, spot(6));
     assert_eq!(bench.call().partitions, [(0, 6)]);
 }
 
@@ -300,7 +312,7 @@ fn a_topic_without_an_id_is_fetched_by_name() {
     let mut bench = Bench::new();
     let (claim, leader) = (bench.claims.next(), Leader { topic_id: Uuid::ZERO, ..script::leader(1) });
     bench.fetcher.add(bench.now, tp(0), claim, Some(leader), false);
-    bench.fetcher.start(&tp(0), claim, 0);
+    bench.fetcher.start(&tp(0), claim, spot(0));
     let call = bench.call();
     assert_eq!(call.max_version, Some(12));
     let topic = FetchableTopicResponse {
@@ -402,7 +414,7 @@ fn batches_in_front_of_the_offset_are_given_up_after_some_tries() {
     let mut bench = Bench::with(1, 1);
     let (claim, stale) = (bench.claims.next(), script::batch(0, 4, 9));
     bench.fetcher.reset(bench.now, &tp(0), claim);
-    bench.fetcher.start(&tp(0), claim, 100);
+    bench.fetcher.start(&tp(0), claim, spot(100));
     for _ in 1..MAX_STALLS {
         let call = bench.call();
         assert!(bench.answer(call.token, vec![data(0, stale.clone())]).is_empty());
@@ -425,7 +437,7 @@ fn refusals_do_not_count_as_answers_that_lead_nowhere() {
     }
     let (claim, stale) = (bench.claims.next(), script::batch(0, 4, 9));
     bench.fetcher.reset(bench.now, &tp(0), claim);
-    bench.fetcher.start(&tp(0), claim, 100);
+    bench.fetcher.start(&tp(0), claim, spot(100));
     for refused in [false, true] {
         if refused {
             for _ in 0..2 * MAX_STALLS {
@@ -534,7 +546,7 @@ fn a_topic_of_the_same_name_and_another_id_stops_the_partition() {
     // A new position belongs to the new topic.
     let claim = bench.claims.next();
     bench.fetcher.reset(bench.now, &tp(0), claim);
-    bench.fetcher.start(&tp(0), claim, 0);
+    bench.fetcher.start(&tp(0), claim, spot(0));
     bench.fetcher.set_leader(&tp(0), Some(other), &mut bench.out);
     assert!(bench.out.events.is_empty());
 }
@@ -549,75 +561,4 @@ fn a_partition_that_is_being_positioned_is_not_waited_past_for_long() {
     bench.wait(1000);
     bench.answer(call.token, vec![]);
     assert_eq!(bench.call().request.max_wait_ms, 500);
-}
-
-#[test]
-fn a_session_is_told_only_what_changes() {
-    let mut bench = Bench::with(3, 1);
-    let call = bench.call();
-    assert_eq!((call.session, call.partitions.len()), ((0, 0), 3));
-    bench.answer_in(9, call.token, vec![data(1, script::batch(0, 4, 9))]);
-    let call = bench.call();
-    assert_eq!((call.session, call.partitions), ((9, 1), vec![(1, 4)]));
-    // An answer holds only what is new, and may hold what the request did not name.
-    let fetched = bench.answer_in(9, call.token, vec![data(0, script::batch(0, 2, 9))]);
-    assert!(matches!(fetched[..], [Event::Fetched(_)]), "{fetched:?}");
-    bench.fetcher.pause(&tp(2), true);
-    let call = bench.call();
-    assert_eq!((call.session, call.partitions, call.forgotten), ((9, 2), vec![(0, 2)], vec![2]));
-    bench.answer_in(9, call.token, vec![]);
-    bench.fetcher.pause(&tp(2), false);
-    let call = bench.call();
-    assert_eq!((call.session, call.partitions, call.forgotten), ((9, 3), vec![(2, 0)], vec![]));
-}
-
-#[test]
-fn a_session_that_was_evicted_is_begun_anew_at_once() {
-    let mut bench = Bench::with(1, 1);
-    let call = bench.call();
-    bench.answer_in(9, call.token, vec![]);
-    let call = bench.call();
-    let response =
-        FetchResponse { error_code: Code::FETCH_SESSION_ID_NOT_FOUND.get(), ..FetchResponse::default() };
-    bench.fetcher.answer(bench.now, call.token, script::answer(17, response.clone()), &mut bench.out);
-    assert!(bench.out.events.is_empty(), "nobody is told of it");
-    let call = bench.call();
-    assert_eq!((call.session, call.partitions), ((0, 0), vec![(0, 0)]));
-    // A broker that knows no session where none was named is waited for.
-    bench.fetcher.answer(bench.now, call.token, script::answer(17, response), &mut bench.out);
-    assert!(bench.calls().is_empty());
-}
-
-#[test]
-fn a_lost_answer_ends_the_session_for_another() {
-    let mut bench = Bench::with(2, 1);
-    let call = bench.call();
-    bench.answer_in(9, call.token, vec![]);
-    let call = bench.call();
-    assert_eq!((call.session, call.partitions), ((9, 1), vec![]));
-    bench.fetcher.answer(bench.now, call.token, script::failure(), &mut bench.out);
-    bench.wait(1000);
-    let call = bench.call();
-    assert_eq!((call.session, call.partitions.len()), ((9, 0), 2));
-}
-
-#[test]
-fn a_partition_that_comes_back_is_told_where_its_log_ends() {
-    let mut bench = Bench::with(2, 1);
-    let call = bench.call();
-    bench.answer_in(9, call.token, vec![data(0, Bytes::new()), data(1, Bytes::new())]);
-    bench.fetcher.remove(&tp(1));
-    bench.add(1, 1);
-    let call = bench.call();
-    assert_eq!((call.session, call.partitions.len()), ((9, 0), 2), "the session would not say it again");
-}
-
-#[test]
-fn the_session_ends_with_a_topic_that_was_created_anew() {
-    let mut bench = Bench::with(2, 1);
-    let call = bench.call();
-    bench.answer_in(9, call.token, vec![]);
-    let call = bench.call();
-    bench.answer_in(9, call.token, vec![refusal(0, Code::INCONSISTENT_TOPIC_ID)]);
-    assert_eq!(bench.call().session, (9, 0), "it would be refused for ever");
 }

@@ -6,13 +6,18 @@ use bytes::Bytes;
 
 use super::buffered::Held;
 use crate::{
-    engine::{backoff::Backoff, catalog::snapshot::LeaderHint, partition::Claim},
+    engine::{
+        backoff::Backoff,
+        catalog::snapshot::LeaderHint,
+        partition::{Claim, Spot},
+    },
     error::Error,
     types::{NodeId, TopicPartition},
+    wire::str::Str,
 };
 
 /// How to fetch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Whether records of open and aborted transactions are left out.
     pub(crate) read_committed: bool,
@@ -25,6 +30,10 @@ pub(crate) struct Settings {
     pub(crate) partition_max_bytes: usize,
     /// How far a batch that does not fit is gone after.
     pub(crate) batch_max_bytes: usize,
+    /// Where the client stands, for leaders that know nearer replicas; empty where that is not told.
+    pub(crate) rack: Str,
+    /// How long another replica is asked in a leader's place.
+    pub(crate) replica_max_age: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) retry: Backoff,
 }
@@ -43,6 +52,13 @@ pub(crate) enum Event {
         partition: TopicPartition,
         claim: Claim,
         offset: i64,
+    },
+    /// The log parts from what was fetched at this place: what came behind it is not there any more. The partition waits
+    /// for a new position.
+    Truncated {
+        partition: TopicPartition,
+        claim: Claim,
+        at: Spot,
     },
     /// A partition cannot be read. It is tried again, slowly.
     Failed {

@@ -1,10 +1,10 @@
 //! One partition's share of a response, on its way to the user.
 
-use super::{aborted::Aborted, types::Spot};
+use super::aborted::Aborted;
 use crate::{
     engine::{
         fetch::{Fetched, Held},
-        partition::{Claim, epoch_from_wire},
+        partition::{Claim, Spot, epoch_from_wire},
     },
     types::TopicPartition,
     wire::batch::{BatchError, Batches, RecordCursor},

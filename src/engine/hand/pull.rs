@@ -10,9 +10,9 @@ use super::{
     item::Open,
     shared::Hand,
     state::{Step, Take, take_batch, take_record},
-    types::Spot,
 };
 use crate::{
+    engine::partition::Spot,
     error::Result,
     message::{Batch, Message},
     sync::lock,

@@ -8,10 +8,13 @@ use std::{
 use super::{
     item::Item,
     state::State,
-    types::{Progress, Request, Spot},
+    types::{Progress, Request},
 };
 use crate::{
-    engine::{fetch::Fetched, partition::Claim},
+    engine::{
+        fetch::Fetched,
+        partition::{Claim, Spot},
+    },
     error::Error,
     metrics::Metrics,
     sync::{lock, wake::Wake},
@@ -70,6 +73,15 @@ impl Hand {
     /// Drops what waits of the partition; reading will go on where it stands.
     pub(crate) fn renew(&self, partition: &TopicPartition, claim: Claim) {
         self.change(|state, garbage| state.renew(partition, claim, true, garbage));
+    }
+
+    /// Reading goes on here, in front of what was handed out, unless the claim is no longer the partition's.
+    pub(crate) fn rewind(&self, partition: &TopicPartition, claim: Claim, spot: Spot) {
+        let mut state = lock(&self.state);
+        if let Some(slot) = state.slot_mut(partition).filter(|slot| slot.claim == claim) {
+            slot.position = Some(spot);
+            slot.done = slot.done.filter(|done| done.offset < spot.offset).or(Some(spot));
+        }
     }
 
     /// Hands nothing of the partition out any more. How far the user got stays known.

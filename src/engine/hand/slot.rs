@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::{
-    item::Item,
-    types::{Progress, Spot},
+use super::{item::Item, types::Progress};
+use crate::{
+    engine::partition::{Claim, Spot},
+    types::TopicPartition,
 };
-use crate::{engine::partition::Claim, types::TopicPartition};
 
 #[derive(Debug)]
 pub(super) struct Slot {

@@ -10,10 +10,13 @@ use super::{
     item::{Found, Item, Opening},
     member::Membership,
     slot::Slot,
-    types::{Progress, Request, Spot},
+    types::{Progress, Request},
 };
 use crate::{
-    engine::{fetch::Fetched, partition::Claim},
+    engine::{
+        fetch::Fetched,
+        partition::{Claim, Spot},
+    },
     error::{Error, Result},
     message::{Batch, Message, corrupt_batch},
     types::TopicPartition,

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     engine::{
         fetch::{Buffered, Fetched},
-        partition::{Claim, Claims},
+        partition::{Claim, Claims, Spot},
         script,
     },
     error::{Code, Error, ErrorKind, Result},

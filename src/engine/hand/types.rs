@@ -1,13 +1,9 @@
 //! What the two sides of a [`Hand`](super::Hand) tell each other.
 
-use crate::{engine::partition::Claim, types::TopicPartition};
-
-/// A place in a partition: the next offset, and the leader epoch of the batch in front of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Spot {
-    pub(crate) offset: i64,
-    pub(crate) leader_epoch: Option<i32>,
-}
+use crate::{
+    engine::partition::{Claim, Spot},
+    types::TopicPartition,
+};
 
 /// What the user's side asks of the driver's side.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,9 @@ pub(super) const BY_ID: i16 = 13;
 const LEADER_HINTS: i16 = 12;
 const LEADER_ADDRESSES: i16 = 16;
 
+/// The first version of which a follower answers clients as well (KIP-392).
+const OF_FOLLOWERS: i16 = 11;
+
 /// A fetch, perhaps one that waits for data.
 #[derive(Clone, Debug)]
 pub(super) struct Fetch {
@@ -33,6 +36,8 @@ pub(super) struct Fetch {
     /// `None` for a number below 0, which fails partition by partition.
     max_bytes: Option<usize>,
     committed: bool,
+    /// Where the client says that it is; empty for nowhere.
+    rack: Str,
     pub(super) until: Instant,
     /// 0 for none.
     pub(super) session_id: i32,
@@ -89,6 +94,7 @@ impl Fetch {
             min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes.unwrap_or(0)),
             max_bytes,
             committed: request.isolation_level == 1,
+            rack: request.rack_id.clone(),
             until: deadline_after(call.now, wait),
             session_id: opened.session_id,
             only_news: opened.only_news,
@@ -112,7 +118,8 @@ impl Fetch {
             bytes += read;
             room = room.map(|room| room.saturating_sub(read));
             whole_first &= read == 0;
-            failed |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
+            let sends_on = data.diverging_epoch.epoch >= 0 || data.preferred_read_replica >= 0;
+            failed |= data.error_code != 0 || sends_on;
             push(&mut response.responses, wanted, data);
         }
         if call.version >= LEADER_ADDRESSES {
@@ -134,8 +141,10 @@ impl Fetch {
         if let Some(code) = call.refused(name, wanted.partition) {
             return Err(code);
         }
-        check_leader(partition, call.node)?;
         check_epoch(partition, wanted.current_leader_epoch)?;
+        if call.version < OF_FOLLOWERS || !partition.replicas.contains(&call.node) {
+            check_leader(partition, call.node)?;
+        }
         let log = &partition.log;
         let mut data = PartitionData {
             partition_index: wanted.partition,
@@ -146,6 +155,11 @@ impl Fetch {
             records: Some(Bytes::new()),
             ..PartitionData::default()
         };
+        if let Some(replica) = self.preferred_replica(state, partition, call) {
+            data.preferred_read_replica = replica;
+            data.aborted_transactions = None;
+            return Ok(data);
+        }
         if let Some(diverging) = diverging_epoch(partition, wanted)? {
             data.diverging_epoch = diverging;
             return Ok(data);
@@ -166,6 +180,21 @@ impl Fetch {
             data.records = Some(records);
         }
         Ok(data)
+    }
+}
+
+impl Fetch {
+    /// Whom the leader sends the client to: another replica in the client's rack, unless it is there itself.
+    fn preferred_replica(&self, state: &State, partition: &Partition, call: &Call) -> Option<i32> {
+        let is_near = |node: &i32| {
+            let rack = state.nodes.get(node).and_then(|node| node.rack.as_ref());
+            rack.is_some_and(|rack| *rack == self.rack)
+        };
+        let leads = partition.leader == Some(call.node);
+        if !state.settings.rack_aware_replicas || self.rack.is_empty() || !leads || is_near(&call.node) {
+            return None;
+        }
+        partition.in_sync.iter().copied().find(is_near)
     }
 }
 

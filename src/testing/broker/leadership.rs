@@ -3,7 +3,7 @@
 use super::topic::Partition;
 use crate::error::Code;
 
-/// Only the leader answers.
+/// Whether the node leads.
 pub(super) fn check_leader(partition: &Partition, node: i32) -> Result<(), Code> {
     if partition.leader == Some(node) { Ok(()) } else { Err(Code::NOT_LEADER_OR_FOLLOWER) }
 }

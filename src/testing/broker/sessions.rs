@@ -185,7 +185,8 @@ impl Cached {
         let sent = (data.error_code == 0)
             .then_some(Sent { high_watermark: data.high_watermark, log_start: data.log_start_offset });
         let has_records = data.records.as_ref().is_some_and(|records| !records.is_empty());
-        let is_news = has_records || sent.is_none() || sent != self.sent || data.diverging_epoch.epoch >= 0;
+        let sends_on = data.diverging_epoch.epoch >= 0 || data.preferred_read_replica >= 0;
+        let is_news = has_records || sent.is_none() || sent != self.sent || sends_on;
         self.sent = sent;
         is_news
     }

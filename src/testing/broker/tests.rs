@@ -56,7 +56,9 @@ impl World {
         change(&mut settings, &mut limits);
         let mut broker = Broker::new(settings, limits, 7);
         for id in 1..=nodes {
-            broker.add_node(NodeId(id), "10.0.0.1", 9092, None);
+            // Nodes 1 and 2 stand in racks of their own.
+            let rack = [(1, "r1"), (2, "r2")].into_iter().find_map(|(of, rack)| (of == id).then_some(rack));
+            broker.add_node(NodeId(id), "10.0.0.1", 9092, rack);
         }
         #[expect(clippy::disallowed_methods, reason = "any moment will do")]
         let now = Now { instant: Instant::now(), unix_ms: START_MS };

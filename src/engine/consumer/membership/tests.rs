@@ -6,7 +6,10 @@ use super::*;
 use crate::{
     engine::{
         backoff::Backoff,
-        consumer::settings::OutOfRange,
+        consumer::{
+            reading::Rules,
+            settings::{OutOfRange, Truncated},
+        },
         fetch::{self, Buffered, Fetcher},
         group::GroupSettings,
         hand::Hand,
@@ -15,6 +18,7 @@ use crate::{
     },
     sync::wake::Wake,
     types::OffsetAndMetadata,
+    wire::str::Str,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,11 +41,14 @@ fn reading(now: Now) -> Reading {
         max_bytes: 1 << 20,
         partition_max_bytes: 1 << 20,
         batch_max_bytes: 1 << 20,
+        rack: Str::default(),
+        replica_max_age: 300 * SECOND,
         request_timeout: 30 * SECOND,
         retry: RETRY,
     };
+    let rules = Rules { out_of_range: OutOfRange::Earliest, truncated: Truncated::Rewind, patience: SECOND };
     let fetcher = Fetcher::new(fetch, Buffered::new(1 << 20, wake), Tokens::default(), Random::new(1));
-    let mut reading = Reading::new(hand, OutOfRange::Earliest, SECOND, positions, fetcher);
+    let mut reading = Reading::new(hand, rules, positions, fetcher);
     let claim = reading.assign(now, &tp());
     reading.hand().start(&tp(), claim, Spot { offset: 7, leader_epoch: None });
     reading

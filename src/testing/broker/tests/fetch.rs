@@ -151,14 +151,16 @@ fn a_waiting_fetch_ends_when_its_partition_moves_away() {
     world.topic("t", 1, &[]);
     world.broker.move_leader(world.now, "t", 0, NodeId(1));
     let connection = world.connect(1);
-    let request = fetch_request(&world, "t", 0, 0);
+    let mut request = fetch_request(&world, "t", 0, 0);
+    // One that claims nothing would be answered by the replica that this node is from now on.
+    request.topics[0].partitions[0].current_leader_epoch = world.broker.leader("t", 0).unwrap().1;
     world.send(connection, 18, request);
     world.broker.move_leader(world.now, "t", 0, NodeId(2));
     world.collect();
     let response: FetchResponse = world.answer(connection).unwrap();
     assert_eq!(response.node_endpoints.iter().map(|node| node.node_id).collect::<Vec<_>>(), [2]);
     let data = one(response);
-    assert_eq!(Code::new(data.error_code), Code::NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(Code::new(data.error_code), Code::FENCED_LEADER_EPOCH);
     assert_eq!(data.current_leader.leader_id, 2);
 }
 
@@ -179,6 +181,28 @@ fn leader_epochs_tell_who_is_behind() {
         request.topics[0].partitions[0].current_leader_epoch = claimed;
         assert_eq!(Code::new(one(world.ask(1, 18, request)).error_code), code, "{claimed}");
     }
+}
+
+#[test]
+fn a_leader_sends_who_stands_elsewhere_to_a_replica_that_is_nearer() {
+    let mut world = World::with(3, |settings, _| settings.rack_aware_replicas = true);
+    world.topic("t", 1, &[]);
+    world.broker.move_leader(world.now, "t", 0, NodeId(1));
+    world.produce(0, batch(&["a"]));
+    let mut ask = |node, version, rack: &str, epoch| {
+        let mut request = FetchRequest { rack_id: rack.into(), ..fetch_request(&world, "t", 0, 0) };
+        request.topics[0].partitions[0].current_leader_epoch = epoch;
+        let data = one(world.ask(node, version, request));
+        (Code::new(data.error_code), data.preferred_read_replica, data.records.unwrap_or_default().len())
+    };
+    let (code, replica, bytes) = ask(1, 18, "r2", -1);
+    assert_eq!((code, replica, bytes), (Code::NONE, 2, 0), "it does not wait for data");
+    for (node, rack) in [(1, "r1"), (1, "elsewhere"), (1, ""), (2, "r2"), (2, "r1"), (3, "")] {
+        let (code, replica, bytes) = ask(node, 18, rack, -1);
+        assert_eq!((code, replica, bytes > 0), (Code::NONE, -1, true), "node {node}, rack {rack:?}");
+    }
+    assert_eq!(ask(2, 10, "", -1).0, Code::NOT_LEADER_OR_FOLLOWER, "only the leader answers old clients");
+    assert_eq!(ask(2, 18, "", 99).0, Code::UNKNOWN_LEADER_EPOCH);
 }
 
 #[test]

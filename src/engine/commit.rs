@@ -132,8 +132,23 @@ impl Commits {
     }
 
     /// Whether nothing is waited for.
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.jobs.is_empty()
+    }
+
+    /// Whether everything has ended that was asked for up to this one.
+    pub(crate) fn has_ended(&self, ticket: Ticket) -> bool {
+        self.jobs.iter().all(|job| job.ticket > ticket)
+    }
+
+    /// The member goes by this from now on: what it still owns is committed under it.
+    pub(crate) fn renew(&mut self, identity: &Identity) {
+        for job in &mut self.jobs {
+            if let Work::Commit { member: Some(member), .. } = &mut job.work {
+                member.clone_from(identity);
+            }
+        }
     }
 
     /// Commits offsets as a member in its generation, or as the group alone. The ids of the topics bind the offsets

@@ -6,6 +6,7 @@
 //! and views of the cluster, and carries out what it puts into its outbox.
 
 mod attendance;
+mod auto;
 pub(crate) mod core;
 mod coverage;
 mod membership;

@@ -20,9 +20,10 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    pub(super) fn clear(&mut self) {
-        self.covered.clear();
-        self.pending.clear();
+    /// What was committed of the partition says nothing any more.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.covered.remove(partition);
+        self.pending.values_mut().for_each(|spots| spots.retain(|(pending, _)| pending != partition));
     }
 
     /// The group has committed this.

@@ -4,7 +4,7 @@
 //! done with, forget the partitions, and only then join again or leave.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     sync::Arc,
     time::Instant,
@@ -12,7 +12,8 @@ use std::{
 
 use super::{
     attendance::{Attendance, Sight},
-    coverage::{Coverage, to_commit},
+    auto::{AutoCommit, Settled},
+    coverage::to_commit,
     reading::Reading,
     settings::MembershipSettings,
     types::{Change, Event},
@@ -23,7 +24,7 @@ use crate::{
         catalog::snapshot::Snapshot,
         commit::{self, Commits, Offsets, Ticket},
         coordinator::{self, Coordinator, Subject},
-        group::{self, Group},
+        group::{self, Classic, Protocol},
         machine::{Call, Now, Outbox, Outcome, Token, Tokens, deadline_after, earlier},
         partition::{Claim, Spot},
     },
@@ -45,7 +46,7 @@ pub(super) struct Membership {
     settings: MembershipSettings,
     start_at: Position,
     coordinator: Coordinator,
-    group: Group,
+    group: Box<dyn Protocol>,
     commits: Commits,
     coordinator_out: Outbox<coordinator::Event>,
     group_out: Outbox<group::Event>,
@@ -53,8 +54,9 @@ pub(super) struct Membership {
     phase: Phase,
     /// Topics that the leader of the group has to know.
     wanted: BTreeSet<TopicName>,
-    coverage: Coverage,
     auto: AutoCommit,
+    /// Changes that the listener works on, and what is read once it has returned.
+    assigning: VecDeque<(u64, Vec<(TopicPartition, Claim)>)>,
     /// Look-ups of where to start.
     starts: BTreeMap<Ticket, Vec<Start>>,
     /// Those that were refused, and when to ask again.
@@ -72,11 +74,6 @@ pub(super) type Start = (TopicPartition, Claim, Position);
 #[derive(Debug)]
 enum Phase {
     Running,
-    /// The listener, which may seek before reading starts.
-    Assigning {
-        number: u64,
-        partitions: Vec<(TopicPartition, Claim)>,
-    },
     /// The listener, which may still commit.
     Revoking {
         number: u64,
@@ -85,18 +82,11 @@ enum Phase {
     /// The last commit of what is given up, and those that were asked for before.
     Committing {
         partitions: Vec<TopicPartition>,
+        until: Ticket,
     },
     /// The group's answer.
     Leaving,
     Closed,
-}
-
-#[derive(Debug)]
-struct AutoCommit {
-    due: Option<Instant>,
-    asked: Option<Ticket>,
-    /// The last one before partitions are given up.
-    last: Option<Ticket>,
 }
 
 impl Membership {
@@ -114,25 +104,25 @@ impl Membership {
             Tokens::tagged(tag::COORDINATOR),
             random(),
         );
-        let mut group = Group::new(settings.group.clone(), now, Tokens::tagged(tag::GROUP), random());
+        let mut group = Classic::new(settings.group.clone(), now, Tokens::tagged(tag::GROUP), random());
         group.join(now, "the consumer starts");
         let commits = Commits::new(settings.commits.clone(), Tokens::tagged(tag::COMMITS), random());
         let interval = settings.group.heartbeat_interval;
         let attendance = Attendance::new(now, settings.max_poll_interval, interval);
-        let auto = AutoCommit { due: None, asked: None, last: None };
+        let auto = AutoCommit::new(settings.auto_commit);
         Self {
             settings,
             start_at,
             coordinator,
-            group,
+            group: Box::new(group),
             commits,
             coordinator_out: Outbox::default(),
             group_out: Outbox::default(),
             commit_out: Outbox::default(),
             phase: Phase::Running,
             wanted: BTreeSet::new(),
-            coverage: Coverage::default(),
             auto,
+            assigning: VecDeque::new(),
             starts: BTreeMap::new(),
             refused: None,
             tickets: 0,
@@ -166,7 +156,7 @@ impl Membership {
             return Err(Error::broker(Code::INCONSISTENT_TOPIC_ID, "OffsetCommit", partition.to_string()));
         }
         let ticket = self.send_commit(now, snapshot, offsets.clone());
-        self.coverage.expect_from_user(ticket, &offsets, progress);
+        self.auto.asked_by_user(ticket, &offsets, progress);
         Ok(ticket)
     }
 
@@ -191,7 +181,7 @@ impl Membership {
         match self.phase {
             // It goes on by itself, and ends with leaving.
             Phase::Revoking { .. } | Phase::Committing { .. } | Phase::Leaving | Phase::Closed => {}
-            Phase::Running | Phase::Assigning { .. } => {
+            Phase::Running => {
                 let partitions = reading.partitions().cloned().collect();
                 self.give_up(now, reading, snapshot, partitions, out);
             }
@@ -210,10 +200,12 @@ impl Membership {
         snapshot: &Snapshot,
         number: u64,
     ) {
+        if self.assigning.front().is_some_and(|(awaited, _)| *awaited == number)
+            && let Some((_, partitions)) = self.assigning.pop_front()
+        {
+            self.start(now, reading, partitions);
+        }
         match mem::replace(&mut self.phase, Phase::Running) {
-            Phase::Assigning { number: awaited, partitions } if awaited == number => {
-                self.start(now, reading, partitions);
-            }
             Phase::Revoking { number: awaited, partitions } if awaited == number => {
                 self.commit_last(now, reading, snapshot, partitions);
             }
@@ -269,7 +261,7 @@ impl Membership {
             for event in mem::take(&mut self.commit_out.events) {
                 self.committed(now, event, reading, out);
             }
-            self.go_on(now, reading);
+            self.go_on(now, reading, snapshot, out);
             if self.group.needs_coordinator() || self.commits.needs_coordinator() {
                 self.coordinator.need(now);
             }
@@ -301,10 +293,8 @@ impl Membership {
         let machines =
             earlier(self.coordinator.deadline(), earlier(self.group.deadline(), self.commits.deadline()));
         let look_at = self.attendance.deadline().filter(|_| self.closing.is_none());
-        let is_running = matches!(self.phase, Phase::Running)
-            && self.auto.asked.is_none()
-            && self.group.identity().is_some();
-        let auto = self.auto.due.filter(|_| is_running);
+        let is_running = matches!(self.phase, Phase::Running) && self.group.identity().is_some();
+        let auto = self.auto.deadline().filter(|_| is_running);
         let refused = self.refused.as_ref().map(|(at, _)| *at);
         let closing = self.closing.filter(|_| !self.is_closed());
         [look_at, auto, refused, closing].into_iter().fold(machines, earlier)
@@ -338,13 +328,18 @@ impl Membership {
         out: &mut Vec<Event>,
     ) {
         match event {
+            group::Event::Renewed => {
+                let identity = self.group.identity();
+                identity.iter().for_each(|identity| self.commits.renew(identity));
+                reading.hand().set_member(identity.as_ref().map(Into::into));
+            }
             group::Event::Assigned(partitions) => self.assigned(now, reading, partitions, out),
             group::Event::Revoke(partitions) => {
                 if self.closing.is_none() {
                     self.give_up(now, reading, snapshot, partitions, out);
                 }
             }
-            group::Event::Lost(partitions) => self.lost(now, reading, partitions, out),
+            group::Event::Lost(partitions) => self.lost(now, reading, snapshot, partitions, out),
             group::Event::CoordinatorLost(node) => self.coordinator_lost(now, node),
             group::Event::Want(topics) => {
                 out.extend(topics.iter().cloned().map(Event::Want));
@@ -370,16 +365,14 @@ impl Membership {
         out: &mut Vec<Event>,
     ) {
         reading.hand().set_member(self.group.identity().as_ref().map(Into::into));
-        self.coverage.clear();
-        self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
+        self.auto.begin(now, &partitions);
         self.attendance.rest(now);
         let claimed: Vec<_> =
             partitions.iter().map(|partition| (partition.clone(), reading.assign(now, partition))).collect();
         if self.settings.has_listener {
             let number = self.tell(Change::Assigned(partitions), out);
-            self.phase = Phase::Assigning { number, partitions: claimed };
+            self.assigning.push_back((number, claimed));
         } else {
-            self.phase = Phase::Running;
             self.start(now, reading, claimed);
         }
     }
@@ -396,6 +389,7 @@ impl Membership {
         &mut self,
         now: Now,
         reading: &mut Reading,
+        snapshot: &Snapshot,
         partitions: Vec<TopicPartition>,
         out: &mut Vec<Event>,
     ) {
@@ -404,9 +398,8 @@ impl Membership {
         lost.iter().for_each(|partition| reading.remove(partition));
         // Whoever waits for the listener or a commit waits for nothing now.
         if !matches!(self.phase, Phase::Leaving | Phase::Closed) {
-            self.given_up(now, reading, Vec::new());
+            self.given_up(now, reading, snapshot, Vec::new(), out);
         }
-        self.auto.due = None;
         if !lost.is_empty() {
             tracing::warn!(group = %self.settings.group.group, ?lost, "partitions were lost: what was not committed is read again by others");
             if self.settings.has_listener {
@@ -441,33 +434,46 @@ impl Membership {
         snapshot: &Snapshot,
         partitions: Vec<TopicPartition>,
     ) {
-        let auto = self.settings.auto_commit.is_some() && self.group.identity().is_some();
-        let spots = if auto { self.coverage.lacking(reading.progress()) } else { Vec::new() };
-        let offsets: Offsets =
-            spots.into_iter().map(|(partition, spot)| (partition, to_commit(spot))).collect();
-        self.auto.last = (!offsets.is_empty()).then(|| self.send_commit(now, snapshot, offsets));
-        self.phase = Phase::Committing { partitions };
+        let is_member = self.group.identity().is_some();
+        let spots = if is_member { self.auto.last(reading.progress()) } else { Vec::new() };
+        if !spots.is_empty() {
+            let ticket = self.commit_spots(now, snapshot, &spots);
+            self.auto.asked_last(ticket, spots);
+        }
+        self.phase = Phase::Committing { partitions, until: Ticket(self.tickets) };
     }
 
     /// When nothing is left to be committed, the partitions are forgotten.
-    fn go_on(&mut self, now: Now, reading: &mut Reading) {
+    fn go_on(&mut self, now: Now, reading: &mut Reading, snapshot: &Snapshot, out: &mut Vec<Event>) {
         match mem::replace(&mut self.phase, Phase::Running) {
-            Phase::Committing { partitions } if self.commits.is_idle() => {
-                self.given_up(now, reading, partitions);
+            Phase::Committing { partitions, until } if self.commits.has_ended(until) => {
+                self.given_up(now, reading, snapshot, partitions, out);
             }
             phase => self.phase = phase,
         }
     }
 
-    fn given_up(&mut self, now: Now, reading: &mut Reading, partitions: Vec<TopicPartition>) {
+    fn given_up(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        partitions: Vec<TopicPartition>,
+        out: &mut Vec<Event>,
+    ) {
         partitions.iter().for_each(|partition| reading.remove(partition));
-        self.auto.due = None;
-        if self.closing.is_some() {
+        let left: Vec<_> = reading.partitions().cloned().collect();
+        if left.is_empty() {
+            self.auto.rest();
+        }
+        if self.closing.is_none() {
+            self.phase = Phase::Running;
+            self.group.revoked(now);
+        } else if left.is_empty() {
             self.phase = Phase::Leaving;
             self.group.leave(now, "the consumer is closed", &mut self.group_out);
         } else {
-            self.phase = Phase::Running;
-            self.group.revoked(now);
+            self.give_up(now, reading, snapshot, left, out);
         }
     }
 
@@ -485,23 +491,15 @@ impl Membership {
     }
 
     fn commit_done(&mut self, now: Now, ticket: Ticket, result: Result<()>, out: &mut Vec<Event>) {
-        self.coverage.settle(ticket, result.is_ok());
-        if self.auto.asked == Some(ticket) {
-            self.auto.asked = None;
-            self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
-            if let Err(error) = result {
-                tracing::warn!(group = %self.settings.group.group, %error, "an automatic commit failed");
+        let group = &self.settings.group.group;
+        match (self.auto.settle(now, ticket, &result), result) {
+            (Settled::Users, result) => out.push(Event::Committed { ticket, result }),
+            (_, Ok(())) => {}
+            (Settled::Timed, Err(error)) => tracing::warn!(%group, %error, "an automatic commit failed"),
+            (Settled::Last, Err(error)) => {
+                tracing::warn!(%group, %error, "the commit before giving partitions up failed");
             }
-            return;
         }
-        if self.auto.last == Some(ticket) {
-            self.auto.last = None;
-            if let Err(error) = result {
-                tracing::warn!(group = %self.settings.group.group, %error, "the commit before giving partitions up failed");
-            }
-            return;
-        }
-        out.push(Event::Committed { ticket, result });
     }
 
     fn starts_known(&mut self, now: Now, starts: Vec<Start>, result: Result<Offsets>, reading: &mut Reading) {
@@ -522,26 +520,28 @@ impl Membership {
             let committed = offsets.get(&partition);
             if let Some(committed) = committed {
                 let spot = Spot { offset: committed.offset.0, leader_epoch: committed.leader_epoch };
-                self.coverage.cover(partition.clone(), spot);
+                self.auto.cover(partition.clone(), spot);
             }
             reading.start_at_committed(now, &partition, claim, committed, otherwise);
         }
     }
 
     fn commit_in_time(&mut self, now: Now, reading: &Reading, snapshot: &Snapshot) {
-        let is_due = self.auto.due.is_some_and(|due| due <= now.instant) && self.auto.asked.is_none();
+        let is_due = self.auto.deadline().is_some_and(|due| due <= now.instant);
         // Without a generation what was owned is lost already, even if the news of it is still on its way.
         if !is_due || !matches!(self.phase, Phase::Running) || self.group.identity().is_none() {
             return;
         }
-        self.auto.due = self.settings.auto_commit.map(|every| deadline_after(now, every));
-        let spots = self.coverage.lacking(reading.progress());
+        let spots = self.auto.due(now, reading.progress());
         if !spots.is_empty() {
-            let offsets = spots.iter().map(|(partition, spot)| (partition.clone(), to_commit(*spot)));
-            let ticket = self.send_commit(now, snapshot, offsets.collect());
-            self.coverage.expect(ticket, spots);
-            self.auto.asked = Some(ticket);
+            let ticket = self.commit_spots(now, snapshot, &spots);
+            self.auto.asked(ticket, spots);
         }
+    }
+
+    fn commit_spots(&mut self, now: Now, snapshot: &Snapshot, spots: &[(TopicPartition, Spot)]) -> Ticket {
+        let offsets = spots.iter().map(|(partition, spot)| (partition.clone(), to_commit(*spot)));
+        self.send_commit(now, snapshot, offsets.collect())
     }
 
     fn send_commit(&mut self, now: Now, snapshot: &Snapshot, offsets: Offsets) -> Ticket {

@@ -88,7 +88,8 @@ fn without_a_generation_nothing_is_committed() {
     let now = script::start();
     let (mut reading, mut membership) = (reading(now), membership(now));
     assert!(membership.group.identity().is_none() && !reading.hand().progress().is_empty());
-    membership.auto.due = Some(now.instant);
+    membership.auto.begin(now, &[tp()]);
+    let now = now.after(5 * SECOND);
     let (mut calls, mut out) = (Vec::new(), Vec::new());
     membership.tick(now, &mut reading, &Arc::default(), &mut calls, &mut out);
     assert!(membership.commits.is_idle(), "not by the clock");

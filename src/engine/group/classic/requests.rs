@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::GroupSettings;
+use super::super::settings::GroupSettings;
 use crate::{
     engine::assign,
     wire::{

@@ -18,7 +18,7 @@ const GARBAGE: Bytes = Bytes::from_static(&[0, 3, 255, 255]);
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Bench {
-    group: Group,
+    group: Classic,
     now: Now,
     snapshot: Arc<Snapshot>,
     out: Outbox<Event>,
@@ -37,7 +37,7 @@ impl Bench {
             retry: Backoff { first: SECOND / 10, max: SECOND },
         };
         let now = Now { instant: Instant::now(), unix_ms: 0 };
-        let mut group = Group::new(settings, now, Tokens::default(), Random::new(1));
+        let mut group = Classic::new(settings, now, Tokens::default(), Random::new(1));
         group.set_coordinator(Some(NodeId(1)));
         group.join(now, "test");
         Self { group, now, snapshot: snapshot(4), out: Outbox::default() }
@@ -92,6 +92,26 @@ impl Bench {
         };
         self.respond(&call, response);
         self.group.catalog(self.now, &self.snapshot.clone(), &mut self.out);
+    }
+
+    /// As a static member that comes back to lead.
+    fn join_to_find_the_assignment_standing(&mut self) {
+        let call = self.tick().unwrap();
+        let member = JoinGroupResponseMember {
+            member_id: "me".into(),
+            metadata: assign::subscription(&["t".into()].into()),
+            ..Default::default()
+        };
+        let response = JoinGroupResponse {
+            generation_id: 1,
+            leader: "me".into(),
+            member_id: "me".into(),
+            skip_assignment: true,
+            members: vec![member],
+            ..Default::default()
+        };
+        self.respond(&call, response);
+        self.group.catalog(self.now, &snapshot(4), &mut self.out);
     }
 
     /// Answers the sync with what the leader itself planned.
@@ -373,29 +393,29 @@ fn another_coordinator_is_none_the_worse_for_a_call_that_fails() {
 #[test]
 fn a_leader_whose_assignment_stands_still_looks_after_the_topics() {
     let mut bench = Bench::new(Some("i"));
-    let call = bench.tick().unwrap();
-    let member = JoinGroupResponseMember {
-        member_id: "me".into(),
-        metadata: assign::subscription(&["t".into()].into()),
-        ..Default::default()
-    };
-    let response = JoinGroupResponse {
-        generation_id: 1,
-        leader: "me".into(),
-        member_id: "me".into(),
-        skip_assignment: true,
-        members: vec![member],
-        ..Default::default()
-    };
-    bench.respond(&call, response);
-    bench.group.catalog(bench.now, &snapshot(4), &mut bench.out);
+    bench.join_to_find_the_assignment_standing();
     let call = bench.out.calls.pop().unwrap();
     assert!(matches!(&call.request, Request::SyncGroup(sync) if sync.assignments.is_empty()), "{call:?}");
-    let assignment = assign::assignment(&[TopicPartition::new("t", 0)]);
+    let all: Vec<_> = (0..4).map(|index| TopicPartition::new("t", index)).collect();
+    let assignment = assign::assignment(&all);
     bench.respond(&call, SyncGroupResponse { assignment, ..Default::default() });
+    assert!(matches!(&bench.out.events[..], [Event::Want(_), Event::Assigned(_)]), "{:?}", bench.out.events);
     bench.out.events.clear();
     bench.group.catalog(bench.now, &snapshot(6), &mut bench.out);
     assert!(matches!(bench.event(), Event::Revoke(_)));
+}
+
+#[test]
+fn a_leader_does_not_let_an_assignment_stand_that_is_out_of_date() {
+    // Partitions were added, or the topic was created, while the leader was away.
+    let mut bench = Bench::new(Some("i"));
+    bench.join_to_find_the_assignment_standing();
+    let call = bench.out.calls.pop().unwrap();
+    let assignment = assign::assignment(&[TopicPartition::new("t", 0)]);
+    bench.respond(&call, SyncGroupResponse { assignment, ..Default::default() });
+    assert!(matches!(bench.event(), Event::Want(_)), "it is not taken");
+    let call = bench.tick().unwrap();
+    assert!(matches!(&call.request, Request::JoinGroup(join) if &*join.member_id == "me"), "{call:?}");
 }
 
 #[test]

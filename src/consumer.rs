@@ -12,5 +12,5 @@ pub use builder::ConsumerBuilder;
 pub use handle::Consumer;
 pub use inner::ConsumerHandle;
 pub use listener::RebalanceListener;
-pub use settings::{Commit, Isolation, OnOutOfRange, OnTruncation};
+pub use settings::{Commit, GroupProtocol, Isolation, OnOutOfRange, OnTruncation};
 pub use stream::RecordStream;

@@ -90,7 +90,7 @@ pub use client::Client;
 pub use config::Config;
 #[cfg(feature = "net")]
 pub use consumer::{
-    Commit, Consumer, ConsumerBuilder, ConsumerHandle, Isolation, OnOutOfRange, OnTruncation,
+    Commit, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, Isolation, OnOutOfRange, OnTruncation,
     RebalanceListener, RecordStream,
 };
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     handle::Consumer,
     listener::RebalanceListener,
-    settings::{Commit, Isolation, OnOutOfRange, OnTruncation, Settings},
+    settings::{Commit, GroupProtocol, Isolation, OnOutOfRange, OnTruncation, Settings},
 };
 use crate::{
     client::Client,
@@ -66,6 +66,27 @@ impl ConsumerBuilder {
     /// back as well, unless `auto.offset.reset` is `none`.
     pub fn on_truncation(mut self, policy: OnTruncation) -> Self {
         self.settings.on_truncation = policy;
+        self
+    }
+
+    /// By which protocol the consumer is a member of its group. Default [`GroupProtocol::Classic`]. Java:
+    /// `group.protocol`.
+    ///
+    /// Under the consumer protocol brokers say how often there are heartbeats, and after how long without one a member
+    /// is taken for dead (`group.consumer.session.timeout.ms`, 45 s by default):
+    /// [`heartbeat_interval`](Self::heartbeat_interval) does not count, and [`session_timeout`](Self::session_timeout)
+    /// is after how long the member takes itself for dead, or three times the heartbeats' interval if that is more. It
+    /// should not be more than the brokers'.
+    pub fn protocol(mut self, protocol: GroupProtocol) -> Self {
+        self.settings.protocol = protocol;
+        self
+    }
+
+    /// Which of the coordinator's assignors says who reads what, under the consumer protocol: `uniform` or `range`, and
+    /// those that the brokers were given (`group.consumer.assignors`). Default: the coordinator's first. Java:
+    /// `group.remote.assignor`.
+    pub fn server_assignor(mut self, name: impl Into<String>) -> Self {
+        self.settings.server_assignor = Some(name.into());
         self
     }
 

@@ -12,7 +12,7 @@ use crate::{
     engine::{
         backoff::Backoff,
         commit,
-        consumer::settings::{CoreSettings, MembershipSettings, OutOfRange, Source, Truncated},
+        consumer::settings::{self, CoreSettings, MembershipSettings, OutOfRange, Source, Truncated},
         coordinator, fetch,
         group::GroupSettings,
         position,
@@ -52,6 +52,20 @@ impl Default for Commit {
     }
 }
 
+/// By which of Kafka's protocols a consumer is a member of its group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupProtocol {
+    /// The consumer protocol where the group's coordinator speaks it, as Kafka does from 4.0 on unless its feature
+    /// `group.version` is 0, or else the classic one. It is decided before the member joins for the first time.
+    Auto,
+    /// Members agree among themselves: one of them assigns, and in a rebalance each gives up all that it has first.
+    #[default]
+    Classic,
+    /// The coordinator assigns, and members give up and take on only what changes (KIP-848).
+    Consumer,
+}
+
 /// What to do when a partition's log does not hold the offset to be read next: the records were deleted before they were
 /// read, or the log was truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +103,8 @@ pub(super) struct Settings {
     pub(super) on_truncation: OnTruncation,
     pub(super) isolation: Isolation,
     pub(super) commit: Option<Commit>,
+    pub(super) protocol: GroupProtocol,
+    pub(super) server_assignor: Option<String>,
     pub(super) group_instance_id: Option<String>,
     pub(super) session_timeout: Duration,
     pub(super) heartbeat_interval: Duration,
@@ -114,6 +130,8 @@ impl Settings {
             on_truncation: OnTruncation::default(),
             isolation: Isolation::default(),
             commit: None,
+            protocol: GroupProtocol::default(),
+            server_assignor: None,
             group_instance_id: None,
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(3),
@@ -159,23 +177,31 @@ impl Settings {
             start_at: self.start_at,
             topic_timeout: self.topic_timeout,
             source: match &self.group {
-                Some(group) => Source::Group(Box::new(self.membership(group, request_timeout, retry))),
+                Some(group) => Source::Group(Box::new(self.membership(group, config, retry))),
                 None => Source::Chosen { partitions: self.partitions.clone(), topics: self.topics.clone() },
             },
         }
     }
 
-    fn membership(&self, group: &str, request_timeout: Duration, retry: Backoff) -> MembershipSettings {
+    fn membership(&self, group: &str, config: &Config, retry: Backoff) -> MembershipSettings {
+        let request_timeout = config.request_timeout;
         MembershipSettings {
             group: GroupSettings {
                 group: group.into(),
                 instance_id: self.group_instance_id.as_deref().map(Into::into),
                 topics: self.topics.clone(),
+                rack: config.client_rack.as_deref().map(Str::from),
+                server_assignor: self.server_assignor.as_deref().map(Str::from),
                 session_timeout: self.session_timeout,
                 heartbeat_interval: self.heartbeat_interval,
                 rebalance_timeout: self.max_poll_interval,
                 request_timeout,
                 retry,
+            },
+            protocol: match self.protocol {
+                GroupProtocol::Auto => settings::GroupProtocol::Auto,
+                GroupProtocol::Classic => settings::GroupProtocol::Classic,
+                GroupProtocol::Consumer => settings::GroupProtocol::Consumer,
             },
             coordinator: coordinator::Settings { request_timeout, retry },
             commits: commit::Settings {

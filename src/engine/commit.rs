@@ -1,7 +1,7 @@
 //! Committed offsets: writing them (OffsetCommit) and reading them back (OffsetFetch).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     time::{Duration, Instant},
 };
@@ -196,12 +196,15 @@ impl Commits {
         self.jobs.push_back(job);
     }
 
-    /// The member's partitions are owned by somebody else: what waits is not committed, and what is under way is not
-    /// tried again.
-    pub(crate) fn lost(&mut self, now: Now, out: &mut Outbox<Event>) {
+    /// These partitions of the member's are owned by somebody else: what waits is not committed, and what is under way is
+    /// not tried again.
+    pub(crate) fn lost(&mut self, now: Now, lost: &[TopicPartition], out: &mut Outbox<Event>) {
+        let lost: BTreeSet<&TopicPartition> = lost.iter().collect();
         for (place, mut job) in mem::take(&mut self.jobs).into_iter().enumerate() {
             let partition = match &job.work {
-                Work::Commit { offsets, member: Some(_), .. } => offsets.keys().next().cloned(),
+                Work::Commit { offsets, member: Some(_), .. } => {
+                    offsets.keys().find(|partition| lost.contains(partition)).cloned()
+                }
                 Work::Commit { .. } | Work::Fetch(_) => None,
             };
             match partition {
@@ -451,6 +454,8 @@ fn again(code: Code, request: &'static str, group: &str, partition: &TopicPartit
         // The broker says so while members synchronise; the generation that follows will be another.
         Code::REBALANCE_IN_PROGRESS => Err(Verdict::Done(Err(error))),
         Code::REQUEST_TIMED_OUT => Err(Verdict::Retry { error, elsewhere: true }),
+        // The member has got another epoch meanwhile, or is about to learn of it.
+        Code::STALE_MEMBER_EPOCH => Err(Verdict::Retry { error, elsewhere: false }),
         _ => match code.disposition() {
             Disposition::Done => Ok(()),
             Disposition::Fail => Err(Verdict::Done(Err(error))),

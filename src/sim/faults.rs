@@ -253,15 +253,8 @@ fn refusals(api: Api) -> &'static [Code] {
             Code::ILLEGAL_GENERATION,
             Code::REBALANCE_IN_PROGRESS,
         ],
-        Api::JoinGroup | Api::SyncGroup | Api::OffsetFetch => COORDINATOR,
-        Api::OffsetCommit => &[
-            Code::COORDINATOR_LOAD_IN_PROGRESS,
-            Code::COORDINATOR_NOT_AVAILABLE,
-            Code::NOT_COORDINATOR,
-            Code::UNKNOWN_MEMBER_ID,
-            Code::ILLEGAL_GENERATION,
-            Code::REBALANCE_IN_PROGRESS,
-        ],
+        // That a commit is late cannot be made up: the member would go on in a generation that is over.
+        Api::JoinGroup | Api::SyncGroup | Api::OffsetCommit | Api::OffsetFetch => COORDINATOR,
         _ => &[],
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use milena::{
-    Client, Commit, Consumer, ConsumerBuilder, ConsumerHandle, ErrorKind, OffsetAndMetadata,
+    Client, Commit, Consumer, ConsumerBuilder, ConsumerHandle, ErrorKind, GroupProtocol, OffsetAndMetadata,
     RebalanceListener, TopicPartition,
 };
 
@@ -19,6 +19,15 @@ const SESSION: Duration = Duration::from_secs(6);
 /// 36, eager: members join, leave and die while records flow. Every record is processed, no partition ever has two
 /// owners, and what is committed only grows.
 pub(crate) async fn s36_members_come_and_go_and_every_record_is_processed(stage: Stage) {
+    come_and_go(stage, GroupProtocol::Classic).await;
+}
+
+/// 36 under the consumer protocol (KIP-848).
+pub(crate) async fn s36_members_of_the_consumer_protocol_come_and_go(stage: Stage) {
+    come_and_go(stage, GroupProtocol::Consumer).await;
+}
+
+async fn come_and_go(stage: Stage, protocol: GroupProtocol) {
     const PARTITIONS: u32 = 6;
     const ROUNDS: usize = 8;
     const PER_ROUND: usize = 60;
@@ -44,6 +53,7 @@ pub(crate) async fn s36_members_come_and_go_and_every_record_is_processed(stage:
                 let name = crew.members.len() + 10 * round;
                 let builder = client.consumer(&group).topics([topic.as_str()]).session_timeout(SESSION);
                 let builder = builder.heartbeat_interval(Duration::from_millis(500)).commit(Commit::Manual);
+                let builder = builder.protocol(protocol);
                 let consumer = builder.on_rebalance(owners.listener(name)).build().unwrap();
                 crew.members.push(Member { name, client, consumer });
             }
@@ -179,17 +189,8 @@ pub(crate) async fn s37_a_static_member_comes_back_unnoticed_and_a_double_fences
     let client = stage.client().await;
     let topic = stage.topic(&client, 4).await;
     let group = stage.name("group");
-    let diary = Diary::default();
     let member = |name: &str| client.consumer(&group).topics([topic.as_str()]).group_instance_id(name);
-    let first = member("a").on_rebalance(diary.clone()).build().unwrap();
-    let second = member("b").build().unwrap();
-    settle(&[(&first, 2), (&second, 2)]).await;
-    let (before, share) = (diary.entries(), second.assignment());
-    second.close().await.unwrap();
-    let second = member("b").build().unwrap();
-    settle(&[(&first, 2), (&second, 2)]).await;
-    assert_eq!(second.assignment(), share);
-    assert_eq!(diary.entries(), before, "the other member was told nothing");
+    let (_first, second) = come_back(&member).await;
 
     let double = member("b").build().unwrap();
     settle(&[(&double, 2)]).await;
@@ -201,16 +202,60 @@ pub(crate) async fn s37_a_static_member_comes_back_unnoticed_and_a_double_fences
     assert!(matches!(fenced.kind(), ErrorKind::Fenced { .. }), "{fenced}");
 }
 
+/// 37 under the consumer protocol: there it is the second of two with one name that is refused, for as long as the first
+/// lives.
+pub(crate) async fn s37_a_static_double_is_refused_by_the_consumer_protocol(stage: Stage) {
+    let client = stage.client().await;
+    let topic = stage.topic(&client, 4).await;
+    let group = stage.name("group");
+    let member = |name: &str| {
+        let builder = client.consumer(&group).topics([topic.as_str()]).group_instance_id(name);
+        builder.protocol(GroupProtocol::Consumer)
+    };
+    let (first, second) = come_back(&member).await;
+    let double = member("b").build().unwrap();
+    let refused = tokio::time::timeout(Duration::from_secs(30), double.next()).await.expect("it is told");
+    assert_eq!(refused.unwrap().unwrap_err().code(), Some(milena::Code::UNRELEASED_INSTANCE_ID));
+    settle(&[(&first, 2), (&second, 2), (&double, 0)]).await;
+    // It goes on trying, and succeeds when the first has left.
+    second.close().await.unwrap();
+    settle(&[(&first, 2), (&double, 2)]).await;
+}
+
+/// Two static members, of which the second goes and comes back, unnoticed by the first.
+async fn come_back(member: &impl Fn(&str) -> ConsumerBuilder) -> (Consumer, Consumer) {
+    let diary = Diary::default();
+    let first = member("a").on_rebalance(diary.clone()).build().unwrap();
+    let second = member("b").build().unwrap();
+    settle(&[(&first, 2), (&second, 2)]).await;
+    let (before, share) = (diary.entries(), second.assignment());
+    second.close().await.unwrap();
+    let second = member("b").build().unwrap();
+    settle(&[(&first, 2), (&second, 2)]).await;
+    assert_eq!(second.assignment(), share);
+    assert_eq!(diary.entries(), before, "the other member was told nothing");
+    (first, second)
+}
+
 /// 38: a member that works on one record for longer than it may leaves its group, commits nothing of what it has lost,
 /// and joins again.
 pub(crate) async fn s38_a_member_that_works_too_long_loses_its_share_and_comes_back(stage: Stage) {
+    work_too_long(stage, GroupProtocol::Classic).await;
+}
+
+/// 38 under the consumer protocol.
+pub(crate) async fn s38_a_member_of_the_consumer_protocol_that_works_too_long_comes_back(stage: Stage) {
+    work_too_long(stage, GroupProtocol::Consumer).await;
+}
+
+async fn work_too_long(stage: Stage, protocol: GroupProtocol) {
     let client = stage.client().await;
     let partition = TopicPartition::new(stage.topic(&client, 1).await, 0);
     stage.write(&client, &partition, &["0", "1", "2"].map(str::to_owned)).await;
     let group = stage.name("group");
     let member = || -> ConsumerBuilder {
         let builder = client.consumer(&group).topics([partition.topic.as_str()]).session_timeout(SESSION);
-        builder.commit(Commit::Manual).max_poll_interval(SESSION)
+        builder.commit(Commit::Manual).max_poll_interval(SESSION).protocol(protocol)
     };
     let diary = Diary::default();
     let slow = member().on_rebalance(diary.clone()).build().unwrap();
@@ -232,15 +277,23 @@ pub(crate) async fn s38_a_member_that_works_too_long_loses_its_share_and_comes_b
     assert_eq!(text(&take(&slow, 1).await[0]), "0");
 }
 
-/// 39, the classic part: the coordinator dies, and moves; commits and heartbeats find the new one, and nobody loses
-/// anything.
+/// 39: the coordinator dies, and moves; commits and heartbeats find the new one, and nobody loses anything.
 pub(crate) async fn s39_the_coordinator_moves_and_commits_follow(stage: Stage) {
+    follow_the_coordinator(stage, GroupProtocol::Classic).await;
+}
+
+/// 39 under the consumer protocol.
+pub(crate) async fn s39_the_coordinator_moves_and_members_of_the_consumer_protocol_follow(stage: Stage) {
+    follow_the_coordinator(stage, GroupProtocol::Consumer).await;
+}
+
+async fn follow_the_coordinator(stage: Stage, protocol: GroupProtocol) {
     let client = stage.client().await;
     let partition = TopicPartition::new(stage.topic(&client, 1).await, 0);
     let group = stage.name("group");
     let diary = Diary::default();
     let builder = client.consumer(&group).topics([partition.topic.as_str()]).commit(Commit::Manual);
-    let member = builder.on_rebalance(diary.clone()).build().unwrap();
+    let member = builder.protocol(protocol).on_rebalance(diary.clone()).build().unwrap();
     for round in 0..2 {
         let numbers: Vec<String> =
             (round * 10..round * 10 + 10).map(|number: i32| number.to_string()).collect();

@@ -83,10 +83,17 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(35), consumer::s35_pause_and_resume_lose_and_repeat_nothing, ANY),
     // Groups, classic and eager.
     ready!(Some(36), groups::s36_members_come_and_go_and_every_record_is_processed, ANY),
+    ready!(Some(36), groups::s36_members_of_the_consumer_protocol_come_and_go, ANY),
     pending!(36, "s36_members_of_each_protocol_come_and_go_for_a_minute", D),
     ready!(Some(37), groups::s37_a_static_member_comes_back_unnoticed_and_a_double_fences, ANY),
-    pending!(37, "s37_a_static_double_is_refused_by_the_new_protocol", D),
+    ready!(Some(37), groups::s37_a_static_double_is_refused_by_the_consumer_protocol, ANY),
     ready!(Some(38), groups::s38_a_member_that_works_too_long_loses_its_share_and_comes_back, ANY),
+    ready!(Some(38), groups::s38_a_member_of_the_consumer_protocol_that_works_too_long_comes_back, ANY),
+    ready!(
+        Some(39),
+        groups::s39_the_coordinator_moves_and_members_of_the_consumer_protocol_follow,
+        THREE.kills()
+    ),
     ready!(Some(39), groups::s39_the_coordinator_moves_and_commits_follow, THREE.kills()),
     pending!(39, "s39_a_group_migrates_between_the_protocols", D),
     ready!(Some(40), groups::s40_nodes_restart_one_by_one_and_nobody_notices, THREE.kills()),

@@ -133,7 +133,7 @@ fn what_is_lost_is_not_committed_and_what_is_under_way_is_not_tried_again() {
     bench.commit(2, 20);
     bench.commits.fetch(bench.now, Ticket(3), vec![TopicPartition::new("t", 0)], &mut bench.out);
     let call = bench.tick().unwrap();
-    bench.commits.lost(bench.now, &mut bench.out);
+    bench.commits.lost(bench.now, &[TopicPartition::new("t", 0)], &mut bench.out);
     assert!(matches!(
         &bench.out.events[..],
         [Event::Committed { ticket: Ticket(2), result: Err(error) }]

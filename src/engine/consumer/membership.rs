@@ -15,7 +15,7 @@ use super::{
     auto::{AutoCommit, Settled},
     coverage::to_commit,
     reading::Reading,
-    settings::MembershipSettings,
+    settings::{GroupProtocol, MembershipSettings},
     types::{Change, Event},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
         catalog::snapshot::Snapshot,
         commit::{self, Commits, Offsets, Ticket},
         coordinator::{self, Coordinator, Subject},
-        group::{self, Classic, Protocol},
+        group::{self, Classic, ConsumerGroup, Protocol},
         machine::{Call, Now, Outbox, Outcome, Token, Tokens, deadline_after, earlier},
         partition::{Claim, Spot},
     },
@@ -65,6 +65,7 @@ pub(super) struct Membership {
     changes: u64,
     attendance: Attendance,
     closing: Option<Instant>,
+    random: Random,
 }
 
 /// A partition whose committed offset is looked up, and where to start if there is none.
@@ -104,7 +105,13 @@ impl Membership {
             Tokens::tagged(tag::COORDINATOR),
             random(),
         );
-        let mut group = Classic::new(settings.group.clone(), now, Tokens::tagged(tag::GROUP), random());
+        let tokens = Tokens::tagged(tag::GROUP);
+        let mut group: Box<dyn Protocol> = match settings.protocol {
+            GroupProtocol::Classic => Box::new(Classic::new(settings.group.clone(), now, tokens, random())),
+            GroupProtocol::Auto | GroupProtocol::Consumer => {
+                Box::new(ConsumerGroup::new(settings.group.clone(), now, tokens, random()))
+            }
+        };
         group.join(now, "the consumer starts");
         let commits = Commits::new(settings.commits.clone(), Tokens::tagged(tag::COMMITS), random());
         let interval = settings.group.heartbeat_interval;
@@ -114,7 +121,8 @@ impl Membership {
             settings,
             start_at,
             coordinator,
-            group: Box::new(group),
+            group,
+            random: random(),
             commits,
             coordinator_out: Outbox::default(),
             group_out: Outbox::default(),
@@ -346,6 +354,8 @@ impl Membership {
                 self.wanted = topics;
                 self.group.catalog(now, snapshot, &mut self.group_out);
             }
+            group::Event::Unsupported(error) => self.use_other_protocol(now, error, reading),
+            group::Event::Refresh => out.push(Event::Refresh),
             group::Event::Refused(error) => reading.hand().fail(None, error),
             group::Event::Fatal(error) => reading.hand().block(error),
             group::Event::Left => {
@@ -355,6 +365,20 @@ impl Membership {
                 }
             }
         }
+    }
+
+    /// The coordinator does not speak the consumer protocol: the classic one is spoken by all, if it may be.
+    fn use_other_protocol(&mut self, now: Now, error: Error, reading: &Reading) {
+        if self.settings.protocol != GroupProtocol::Auto {
+            return reading.hand().fail(None, error);
+        }
+        tracing::info!(group = %self.settings.group.group, %error, "the group is joined by the classic protocol");
+        self.settings.protocol = GroupProtocol::Classic;
+        let (settings, random) = (self.settings.group.clone(), Random::new(self.random.next_u64()));
+        let mut group = Classic::new(settings, now, Tokens::tagged(tag::GROUP), random);
+        group.set_coordinator(self.coordinator.node());
+        group.join(now, "the consumer starts");
+        self.group = Box::new(group);
     }
 
     fn assigned(
@@ -393,7 +417,7 @@ impl Membership {
         partitions: Vec<TopicPartition>,
         out: &mut Vec<Event>,
     ) {
-        self.commits.lost(now, &mut self.commit_out);
+        self.commits.lost(now, &partitions, &mut self.commit_out);
         let lost: Vec<_> = partitions.into_iter().filter(|partition| reading.contains(partition)).collect();
         lost.iter().for_each(|partition| reading.remove(partition));
         // Whoever waits for the listener or a commit waits for nothing now.

@@ -45,10 +45,20 @@ pub(crate) enum Source {
     Group(Box<MembershipSettings>),
 }
 
+/// By which protocol the members of a group and its coordinator agree on who reads what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupProtocol {
+    /// That of KIP-848 where the coordinator speaks it, or else the classic one.
+    Auto,
+    Classic,
+    Consumer,
+}
+
 /// How to be a member of a group.
 #[derive(Clone, Debug)]
 pub(crate) struct MembershipSettings {
     pub(crate) group: GroupSettings,
+    pub(crate) protocol: GroupProtocol,
     pub(crate) coordinator: coordinator::Settings,
     pub(crate) commits: commit::Settings,
     /// `None`: only the user commits.

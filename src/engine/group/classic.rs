@@ -8,7 +8,6 @@
 //! ```
 //! It is eager: before a member joins again it has given up everything. Heartbeats go on while it does.
 
-mod heartbeat;
 mod requests;
 
 use std::{
@@ -35,10 +34,10 @@ use crate::{
 };
 
 use super::{
+    heartbeat::Heartbeat,
     protocol::{Event, Protocol},
     settings::GroupSettings,
 };
-use heartbeat::Heartbeat;
 
 /// The machine.
 #[derive(Debug)]

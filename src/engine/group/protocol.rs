@@ -64,6 +64,10 @@ pub(crate) enum Event {
     Want(BTreeSet<TopicName>),
     /// The coordinator refuses for a reason that asking again does not change. It is asked again all the same, slowly.
     Refused(Error),
+    /// The coordinator does not speak this protocol.
+    Unsupported(Error),
+    /// The view of the cluster is stale.
+    Refresh,
     /// The member can never be one again.
     Fatal(Error),
     /// The group was left, as was asked.

@@ -59,6 +59,8 @@ fn membership(now: Now) -> Membership {
         group: "g".into(),
         instance_id: None,
         topics: ["t".into()].into(),
+        rack: None,
+        server_assignor: None,
         session_timeout: 45 * SECOND,
         heartbeat_interval: 3 * SECOND,
         rebalance_timeout: 300 * SECOND,
@@ -67,6 +69,7 @@ fn membership(now: Now) -> Membership {
     };
     let settings = MembershipSettings {
         group,
+        protocol: GroupProtocol::Classic,
         coordinator: coordinator::Settings { request_timeout: 30 * SECOND, retry: RETRY },
         commits: commit::Settings {
             group: "g".into(),

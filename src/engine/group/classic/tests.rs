@@ -30,6 +30,8 @@ impl Bench {
             group: "g".into(),
             instance_id: instance_id.map(Str::from),
             topics: ["t".into()].into(),
+            rack: None,
+            server_assignor: None,
             session_timeout: 45 * SECOND,
             heartbeat_interval: 3 * SECOND,
             rebalance_timeout: 300 * SECOND,

@@ -46,6 +46,19 @@ impl Heartbeat {
         is_due
     }
 
+    /// As the coordinator wants it; 0 leaves it as it is. One lost call is no end of a session.
+    pub(super) fn set_interval(&mut self, interval: Duration) {
+        if !interval.is_zero() {
+            self.interval = interval;
+            self.session_timeout = self.session_timeout.max(interval.saturating_mul(3));
+        }
+    }
+
+    /// Whether no call is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked.is_none()
+    }
+
     pub(super) fn asked(&mut self, now: Now, token: Token) {
         self.asked = Some((token, now.instant));
     }

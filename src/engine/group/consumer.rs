@@ -1,0 +1,476 @@
+//! Membership in a group under the consumer protocol (KIP-848): the coordinator assigns, and heartbeats carry it all.
+//!
+//! ```text
+//! Out --join--> Due --coordinator--> Joining --epoch--> Stable <--- given up, taken on --- Revoking
+//!  ^             ^                                      |    |                              ^
+//!  |             +---------- fenced, expired -----------+    +--- what is assigned differs -+
+//!  +------ leave, close
+//! ```
+//! What is owned follows what was assigned last, a step at a time: first what is not assigned any more is given up, then
+//! what is new is taken on, and the next heartbeat says what is owned now. Heartbeats go on all the while.
+
+mod assignment;
+mod requests;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use assignment::Assignment;
+
+use super::{
+    heartbeat::Heartbeat,
+    protocol::{Event, Protocol},
+    settings::GroupSettings,
+};
+use crate::{
+    engine::{
+        backoff::Random,
+        catalog::snapshot::Snapshot,
+        machine::{
+            Call, Failure, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier,
+        },
+        partition::Identity,
+    },
+    error::{Code, Disposition, Error, ErrorKind},
+    types::{NodeId, TopicPartition},
+    wire::{
+        calls::Response,
+        messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
+        str::Str,
+        uuid::Uuid,
+    },
+};
+
+/// The epoch of a member that joins.
+const JOIN: i32 = 0;
+/// That of one that leaves for good, and of a static one that may come back.
+const LEAVE: i32 = -1;
+const LEAVE_FOR_NOW: i32 = -2;
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct ConsumerGroup {
+    settings: GroupSettings,
+    coordinator: Option<NodeId>,
+    /// The member's own, for as long as it lives (KIP-1082).
+    member_id: Str,
+    epoch: i32,
+    state: State,
+    assignment: Assignment,
+    heartbeat: Heartbeat,
+    /// Whether the next heartbeat says everything: the coordinator may not have got the last one, or may be another.
+    is_full: bool,
+    /// No heartbeat before: the last one was refused for a while.
+    not_before: Option<Instant>,
+    /// When to look for topics again of which only ids are known.
+    refresh_at: Option<Instant>,
+    /// Troubles in a row.
+    failures: u32,
+    tokens: Tokens,
+    random: Random,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not a member and not about to become one.
+    Out,
+    /// To join at this time, once the coordinator is known.
+    Due(Instant),
+    Joining {
+        token: Token,
+        sent: Instant,
+    },
+    Stable,
+    /// Waits for the user to give these up, no longer than until then.
+    Revoking {
+        partitions: Vec<TopicPartition>,
+        until: Instant,
+    },
+    /// Leaves, whatever the answer is; and joins again, if that is wanted.
+    Leaving {
+        token: Token,
+        again: bool,
+    },
+    /// For ever.
+    Dead,
+}
+
+impl ConsumerGroup {
+    pub(crate) fn new(settings: GroupSettings, now: Now, tokens: Tokens, mut random: Random) -> Self {
+        let halves = [random.next_u64(), random.next_u64()].map(u64::to_be_bytes);
+        let mut id = [0; 16];
+        id.iter_mut().zip(halves.as_flattened()).for_each(|(to, from)| *to = *from);
+        let heartbeat = Heartbeat::new(now, settings.heartbeat_interval, settings.session_timeout);
+        Self {
+            settings,
+            coordinator: None,
+            member_id: Uuid::from_bytes(id).to_string().as_str().into(),
+            epoch: JOIN,
+            state: State::Out,
+            assignment: Assignment::default(),
+            heartbeat,
+            is_full: true,
+            not_before: None,
+            refresh_at: None,
+            failures: 0,
+            tokens,
+            random,
+        }
+    }
+
+    fn is_member(&self) -> bool {
+        matches!(self.state, State::Stable | State::Revoking { .. })
+    }
+
+    // ---- heartbeats ------------------------------------------------------------------------------------------
+
+    fn send_join(&mut self, now: Now, out: &mut Outbox<Event>) {
+        let Some(coordinator) = self.coordinator else { return };
+        self.heartbeat.end();
+        self.epoch = JOIN;
+        self.is_full = true;
+        let token = self.call(now, coordinator, JOIN, self.settings.request_timeout, out);
+        self.state = State::Joining { token, sent: now.instant };
+    }
+
+    fn beat(&mut self, now: Now, out: &mut Outbox<Event>) {
+        if self.heartbeat.expires() <= now.instant {
+            tracing::warn!(group = %self.settings.group, "no heartbeat was confirmed for the session timeout: the partitions are lost");
+            return self.rejoin(now, out);
+        }
+        let is_due = self.heartbeat.is_due(now);
+        let has_news = self.has_news() && self.heartbeat.is_idle();
+        let rests = self.not_before.is_some_and(|at| at > now.instant);
+        let Some(coordinator) = self.coordinator.filter(|_| (is_due || has_news) && !rests) else { return };
+        self.not_before = None;
+        // A coordinator that hangs is to be noticed while there is time to find another.
+        let patience = self.settings.request_timeout.min(self.settings.session_timeout / 3);
+        let token = self.call(now, coordinator, self.epoch, patience, out);
+        self.heartbeat.asked(now, token);
+    }
+
+    /// Whether there is something to say that the coordinator waits for.
+    fn has_news(&self) -> bool {
+        self.is_full || (matches!(self.state, State::Stable) && !self.assignment.is_told())
+    }
+
+    fn call(
+        &mut self,
+        now: Now,
+        coordinator: NodeId,
+        epoch: i32,
+        patience: Duration,
+        out: &mut Outbox<Event>,
+    ) -> Token {
+        let head = ConsumerGroupHeartbeatRequest {
+            group_id: self.settings.group.clone(),
+            member_id: self.member_id.clone(),
+            member_epoch: epoch,
+            instance_id: self.settings.instance_id.clone(),
+            ..ConsumerGroupHeartbeatRequest::default()
+        };
+        let is_full = std::mem::take(&mut self.is_full);
+        let mut request = if is_full { requests::full(&self.settings, head) } else { head };
+        // While partitions are given up, the coordinator is to wait.
+        let may_tell = matches!(self.state, State::Stable | State::Due(_));
+        if epoch >= JOIN && (is_full || (may_tell && !self.assignment.is_told())) {
+            request.topic_partitions = Some(self.assignment.tell());
+        }
+        let token = self.tokens.next();
+        out.calls.push(Call {
+            token,
+            target: Target::Broker(coordinator),
+            purpose: Purpose::COORDINATOR,
+            request: request.into(),
+            deadline: deadline_after(now, patience),
+            max_version: None,
+        });
+        token
+    }
+
+    fn answered(&mut self, now: Now, sent: Instant, outcome: Outcome, out: &mut Outbox<Event>) {
+        let response = match read(outcome) {
+            Ok(response) => response,
+            Err(error) => return self.unreachable(now, error, out),
+        };
+        let code = Code::new(response.error_code);
+        if code != Code::NONE {
+            return self.refused(now, code, response.error_message, out);
+        }
+        self.failures = 0;
+        self.heartbeat.set_interval(millis(response.heartbeat_interval_ms));
+        let joins = !self.is_member();
+        if joins {
+            self.state = State::Stable;
+            self.heartbeat.begin(sent);
+        } else {
+            self.heartbeat.confirm(sent);
+        }
+        // Brokers older than 4.0 choose it.
+        if let Some(id) = response.member_id.filter(|id| !id.is_empty()) {
+            self.member_id = id;
+        }
+        if joins || response.member_epoch != self.epoch {
+            self.epoch = response.member_epoch;
+            tracing::info!(group = %self.settings.group, epoch = self.epoch, joins, "the member has another epoch");
+            out.events.push(Event::Renewed);
+        }
+        if let Some(assigned) = response.assignment {
+            self.assignment.assign(assigned);
+        }
+    }
+
+    // ---- what is owned -----------------------------------------------------------------------------------------
+
+    /// Takes the next step from what is owned to what is assigned.
+    fn reconcile(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
+        if !matches!(self.state, State::Stable) {
+            return;
+        }
+        let step = self.assignment.step(snapshot);
+        if !step.is_unresolved {
+            self.refresh_at = None;
+        } else if self.refresh_at.is_none_or(|at| at <= now.instant) {
+            self.refresh_at = Some(deadline_after(now, self.settings.retry.max));
+            out.events.push(Event::Refresh);
+        }
+        if !step.revoke.is_empty() {
+            tracing::info!(group = %self.settings.group, epoch = self.epoch, partitions = ?step.revoke, "giving partitions up");
+            let until = deadline_after(now, self.settings.rebalance_timeout);
+            self.state = State::Revoking { partitions: step.revoke.clone(), until };
+            out.events.push(Event::Revoke(step.revoke));
+        } else if !step.add.is_empty() {
+            tracing::info!(group = %self.settings.group, epoch = self.epoch, partitions = ?step.add, "assigned");
+            out.events.push(Event::Assigned(step.add));
+        }
+    }
+
+    /// Nothing is owned any more, and nothing of it may be committed.
+    fn lose(&mut self, out: &mut Outbox<Event>) {
+        let lost = self.assignment.clear();
+        if !lost.is_empty() {
+            out.events.push(Event::Lost(lost));
+        }
+    }
+
+    // ---- trouble -----------------------------------------------------------------------------------------------
+
+    fn refused(&mut self, now: Now, code: Code, message: Option<Str>, out: &mut Outbox<Event>) {
+        let error = || {
+            let (request, subject) = ("ConsumerGroupHeartbeat", self.settings.group.as_str().to_owned());
+            let message = message.as_ref().map(|message| message.as_str().to_owned());
+            Error::from(ErrorKind::Broker { code, request, subject, message })
+        };
+        match code {
+            Code::UNKNOWN_MEMBER_ID | Code::FENCED_MEMBER_EPOCH => {
+                tracing::warn!(group = %self.settings.group, %code, "the group went on without this member");
+                self.rejoin(now, out);
+            }
+            Code::FENCED_INSTANCE_ID => {
+                self.lose(out);
+                self.state = State::Dead;
+                let identity = self.settings.instance_id.as_deref().unwrap_or_default();
+                let identity = format!("group.instance.id {identity:?} of group {:?}", &*self.settings.group);
+                out.events.push(Event::Fatal(ErrorKind::Fenced { identity }.into()));
+            }
+            Code::UNSUPPORTED_VERSION => {
+                out.events.push(Event::Unsupported(error()));
+                self.lose(out);
+                self.back_off(now);
+            }
+            _ => match code.disposition() {
+                Disposition::FindCoordinator => {
+                    self.forget_coordinator(out);
+                    self.back_off(now);
+                }
+                Disposition::Fail => {
+                    out.events.push(Event::Refused(error()));
+                    self.lose(out);
+                    self.state = State::Due(now.instant);
+                    self.back_off(now);
+                }
+                _ => self.back_off(now),
+            },
+        }
+    }
+
+    fn unreachable(&mut self, now: Now, error: Error, out: &mut Outbox<Event>) {
+        if matches!(error.kind(), ErrorKind::UnsupportedVersion { .. }) {
+            out.events.push(Event::Unsupported(error));
+        } else {
+            if !error.may_pass() {
+                out.events.push(Event::Refused(error));
+            }
+            self.forget_coordinator(out);
+        }
+        self.back_off(now);
+    }
+
+    fn forget_coordinator(&mut self, out: &mut Outbox<Event>) {
+        if let Some(node) = self.coordinator.take() {
+            out.events.push(Event::CoordinatorLost(node));
+        }
+    }
+
+    /// The member is none any more, and becomes one again: at once, unless that has failed lately.
+    fn rejoin(&mut self, now: Now, out: &mut Outbox<Event>) {
+        self.lose(out);
+        self.heartbeat.end();
+        self.state = State::Due(now.instant);
+        if self.failures > 0 {
+            self.back_off(now);
+        }
+        self.failures = self.failures.max(1);
+    }
+
+    /// A member goes on being one, and is heard of again a little later; anybody else joins then.
+    fn back_off(&mut self, now: Now) {
+        let wait = self.settings.retry.delay(self.failures, &mut self.random);
+        self.failures = self.failures.saturating_add(1);
+        self.is_full = true;
+        let at = deadline_after(now, wait);
+        if self.is_member() {
+            self.not_before = Some(at);
+        } else if !matches!(self.state, State::Out | State::Dead) {
+            self.state = State::Due(at);
+        }
+    }
+}
+
+impl Protocol for ConsumerGroup {
+    fn needs_coordinator(&self) -> bool {
+        self.coordinator.is_none() && !matches!(self.state, State::Out | State::Dead)
+    }
+
+    fn set_coordinator(&mut self, node: Option<NodeId>) {
+        self.coordinator = node;
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.is_member().then(|| Identity {
+            member_id: self.member_id.clone(),
+            instance_id: self.settings.instance_id.clone(),
+            generation: self.epoch,
+        })
+    }
+
+    fn join(&mut self, now: Now, reason: &'static str) {
+        tracing::debug!(group = %self.settings.group, reason, "joining");
+        match &mut self.state {
+            State::Out => self.state = State::Due(now.instant),
+            State::Leaving { again, .. } => *again = true,
+            _ => {}
+        }
+    }
+
+    fn revoked(&mut self, _: Now) {
+        if let State::Revoking { partitions, .. } = &self.state {
+            self.assignment.give_up(partitions);
+            self.state = State::Stable;
+        }
+    }
+
+    fn leave(&mut self, now: Now, reason: &'static str, out: &mut Outbox<Event>) {
+        tracing::debug!(group = %self.settings.group, reason, "leaving");
+        let is_member = self.is_member() || matches!(self.state, State::Joining { .. });
+        self.lose(out);
+        self.heartbeat.end();
+        let Some(coordinator) = self.coordinator.filter(|_| is_member) else {
+            if !matches!(self.state, State::Dead) {
+                self.state = State::Out;
+            }
+            out.events.push(Event::Left);
+            return;
+        };
+        let epoch = if self.settings.instance_id.is_some() { LEAVE_FOR_NOW } else { LEAVE };
+        self.is_full = false;
+        let token = self.call(now, coordinator, epoch, self.settings.request_timeout, out);
+        self.state = State::Leaving { token, again: false };
+    }
+
+    fn catalog(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
+        self.reconcile(now, snapshot, out);
+    }
+
+    fn tick(&mut self, now: Now, snapshot: &Arc<Snapshot>, out: &mut Outbox<Event>) {
+        if let State::Revoking { partitions, until } = &self.state
+            && *until <= now.instant
+        {
+            tracing::warn!(group = %self.settings.group, "giving partitions up took too long: they are lost");
+            self.assignment.give_up(partitions);
+            out.events.push(Event::Lost(partitions.clone()));
+            self.state = State::Stable;
+        }
+        self.reconcile(now, snapshot, out);
+        if self.is_member() {
+            self.beat(now, out);
+        }
+        if matches!(self.state, State::Due(at) if at <= now.instant) {
+            self.send_join(now, out);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Due(at) => Some(*at).filter(|_| self.coordinator.is_some()),
+            State::Stable | State::Revoking { .. } => {
+                let step = match &self.state {
+                    State::Revoking { until, .. } => Some(*until),
+                    _ => self.refresh_at,
+                };
+                let news = self.not_before.filter(|_| self.coordinator.is_some() && self.heartbeat.is_idle());
+                [step, news].into_iter().fold(Some(self.heartbeat.deadline()), earlier)
+            }
+            State::Out | State::Joining { .. } | State::Leaving { .. } | State::Dead => None,
+        }
+    }
+
+    fn answer(&mut self, now: Now, token: Token, outcome: Outcome, out: &mut Outbox<Event>) {
+        if let Some(sent) = self.heartbeat.answered(token) {
+            return self.answered(now, sent, outcome, out);
+        }
+        match self.state {
+            State::Joining { token: asked, sent } if asked == token => self.answered(now, sent, outcome, out),
+            State::Leaving { token: asked, again } if asked == token => {
+                self.state = State::Out;
+                out.events.push(Event::Left);
+                if again {
+                    self.join(now, "the consumer is back");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[cfg(test)]
+    fn check(&self) {
+        assert!(
+            self.is_member() || self.assignment.owns_nothing(),
+            "{:?} owns {:?}",
+            self.state,
+            self.assignment
+        );
+    }
+}
+
+fn millis(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+fn read(outcome: Outcome) -> Result<ConsumerGroupHeartbeatResponse, Error> {
+    match outcome {
+        Ok(answer) => match answer.response {
+            Response::ConsumerGroupHeartbeat(response) => Ok(response),
+            _ => {
+                let detail = "the answer belongs to another request".to_owned();
+                Err(ErrorKind::Malformed { peer: "the coordinator".to_owned(), detail }.into())
+            }
+        },
+        Err(Failure { error, .. }) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,399 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::mem;
+
+use super::*;
+use crate::{
+    engine::{
+        backoff::Backoff,
+        catalog::snapshot::{PartitionInfo, Topic},
+        script,
+    },
+    wire::{calls::Request, messages::consumer_group_heartbeat_response as response},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// What the coordinator says.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+struct Bench {
+    group: ConsumerGroup,
+    now: Now,
+    snapshot: Arc<Snapshot>,
+    out: Outbox<Event>,
+}
+
+impl Bench {
+    fn new(instance_id: Option<&str>) -> Self {
+        let settings = GroupSettings {
+            group: "g".into(),
+            instance_id: instance_id.map(Str::from),
+            topics: ["t".into()].into(),
+            rack: Some("r".into()),
+            server_assignor: Some("range".into()),
+            session_timeout: 45 * SECOND,
+            heartbeat_interval: 3 * SECOND,
+            rebalance_timeout: 300 * SECOND,
+            request_timeout: 30 * SECOND,
+            retry: Backoff { first: SECOND / 10, max: SECOND },
+        };
+        let now = script::start();
+        let mut group = ConsumerGroup::new(settings, now, Tokens::default(), Random::new(1));
+        group.set_coordinator(Some(NodeId(1)));
+        group.join(now, "test");
+        Self { group, now, snapshot: snapshot(7), out: Outbox::default() }
+    }
+
+    /// A member of epoch 2 that owns these partitions and has said so.
+    fn owning(partitions: &[i32]) -> Self {
+        let mut bench = Self::new(None);
+        let (token, _) = bench.heartbeat();
+        bench.respond(token, 2, Some(partitions));
+        if !partitions.is_empty() {
+            let (token, _) = bench.heartbeat();
+            bench.respond(token, 2, None);
+        }
+        assert!(bench.tick().is_none());
+        bench.out.events.clear();
+        bench
+    }
+
+    fn tick(&mut self) -> Option<(Token, ConsumerGroupHeartbeatRequest)> {
+        self.group.tick(self.now, &self.snapshot, &mut self.out);
+        self.group.check();
+        assert!(self.group.deadline().is_none_or(|at| at > self.now.instant), "a driver would spin");
+        self.call()
+    }
+
+    fn call(&mut self) -> Option<(Token, ConsumerGroupHeartbeatRequest)> {
+        let call = self.out.calls.pop()?;
+        let Request::ConsumerGroupHeartbeat(request) = call.request else { panic!("{call:?}") };
+        assert_eq!(&*request.member_id, &*self.group.member_id);
+        Some((call.token, request))
+    }
+
+    fn heartbeat(&mut self) -> (Token, ConsumerGroupHeartbeatRequest) {
+        self.tick().expect("a heartbeat is due")
+    }
+
+    fn answer(&mut self, token: Token, response: ConsumerGroupHeartbeatResponse) {
+        self.group.answer(self.now, token, script::answer(1, response), &mut self.out);
+        self.group.check();
+    }
+
+    /// Confirms a heartbeat; perhaps with an assignment.
+    fn respond(&mut self, token: Token, epoch: i32, assigned: Option<&[i32]>) {
+        let assignment = assigned.map(|partitions| assignment(7, partitions));
+        let heartbeat_interval_ms = 5_000;
+        let response = ConsumerGroupHeartbeatResponse {
+            member_epoch: epoch,
+            heartbeat_interval_ms,
+            assignment,
+            ..Default::default()
+        };
+        self.answer(token, response);
+    }
+
+    fn refuse(&mut self, token: Token, code: Code) {
+        let refused = ConsumerGroupHeartbeatResponse { error_code: code.get(), ..Default::default() };
+        self.answer(token, refused);
+    }
+
+    fn events(&mut self) -> Vec<String> {
+        let event = |event: Event| match event {
+            Event::Assigned(partitions) => format!("assigned {}", names(&partitions)),
+            Event::Revoke(partitions) => format!("revoke {}", names(&partitions)),
+            Event::Lost(partitions) => format!("lost {}", names(&partitions)),
+            Event::Renewed => "renewed".to_owned(),
+            event => format!("{event:?}").split(['(', ' ']).next().unwrap().to_lowercase(),
+        };
+        mem::take(&mut self.out.events).into_iter().map(event).collect()
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        self.now = self.now.after(duration);
+    }
+}
+
+fn names(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn assignment(id: u8, partitions: &[i32]) -> response::Assignment {
+    let topic = response::TopicPartitions {
+        topic_id: script::topic_id(id),
+        partitions: partitions.to_vec(),
+        ..Default::default()
+    };
+    response::Assignment { topic_partitions: vec![topic], ..Default::default() }
+}
+
+/// The topic "t" under this id.
+fn snapshot(id: u8) -> Arc<Snapshot> {
+    let info = PartitionInfo {
+        leader: Some(NodeId(1)),
+        leader_epoch: Some(0),
+        replicas: Vec::new(),
+        isr: Vec::new(),
+        offline: Vec::new(),
+    };
+    let partitions = (0..8).map(|index| (index, info.clone())).collect();
+    let id = Some(script::topic_id(id));
+    Arc::new(Snapshot::of_topics([Topic { name: "t".into(), id, internal: false, partitions }]))
+}
+
+fn told(request: &ConsumerGroupHeartbeatRequest) -> Option<Vec<i32>> {
+    let topics = request.topic_partitions.as_ref()?;
+    Some(topics.iter().flat_map(|topic| topic.partitions.clone()).collect())
+}
+
+#[test]
+fn a_member_says_everything_when_it_joins_and_later_only_what_changes() {
+    let mut bench = Bench::new(None);
+    let (token, joins) = bench.heartbeat();
+    assert_eq!((joins.member_epoch, joins.rebalance_timeout_ms), (0, 300_000));
+    assert_eq!(joins.subscribed_topic_names, Some(vec!["t".into()]));
+    assert_eq!((joins.rack_id.as_deref(), joins.server_assignor.as_deref()), (Some("r"), Some("range")));
+    assert_eq!(told(&joins), Some(vec![]));
+    assert!(bench.group.identity().is_none());
+    bench.respond(token, 2, None);
+    assert_eq!(bench.group.identity().unwrap().generation, 2);
+    assert_eq!(bench.events(), ["renewed"]);
+    assert!(bench.tick().is_none());
+    bench.advance(INTERVAL);
+    let (_, next) = bench.heartbeat();
+    assert_eq!((next.member_epoch, next.rebalance_timeout_ms), (2, -1));
+    assert_eq!((&next.subscribed_topic_names, &next.rack_id, &next.server_assignor), (&None, &None, &None));
+    assert_eq!(told(&next), None);
+    assert!(!next.member_id.is_empty() && next.member_id != Bench::owning(&[]).group.member_id.as_str()[1..]);
+}
+
+#[test]
+fn what_is_assigned_is_taken_on_and_told_at_once() {
+    let mut bench = Bench::new(None);
+    let (token, _) = bench.heartbeat();
+    bench.respond(token, 2, Some(&[0, 3]));
+    let (token, acknowledges) = bench.heartbeat();
+    assert_eq!(bench.events(), ["renewed", "assigned t-0 t-3"]);
+    assert_eq!(told(&acknowledges), Some(vec![0, 3]));
+    bench.respond(token, 2, None);
+    assert!(bench.tick().is_none(), "once");
+}
+
+#[test]
+fn what_is_not_assigned_any_more_is_given_up_before_anything_is_added() {
+    let mut bench = Bench::owning(&[0, 1]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.respond(token, 3, Some(&[1, 2]));
+    assert!(bench.tick().is_none());
+    assert_eq!(bench.events(), ["renewed", "revoke t-0"]);
+    // The user takes its time: heartbeats go on, and say nothing of what is owned.
+    bench.advance(INTERVAL);
+    let (token, meanwhile) = bench.heartbeat();
+    assert_eq!(told(&meanwhile), None);
+    bench.respond(token, 3, None);
+    bench.group.revoked(bench.now);
+    let (_, done) = bench.heartbeat();
+    assert_eq!(told(&done), Some(vec![1, 2]));
+    assert_eq!(bench.events(), ["assigned t-2"]);
+}
+
+#[test]
+fn an_assignment_that_comes_while_partitions_are_given_up_is_taken_next() {
+    let mut bench = Bench::owning(&[0, 1]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.respond(token, 3, Some(&[1]));
+    bench.tick();
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.respond(token, 4, Some(&[0, 1]));
+    assert!(bench.tick().is_none());
+    bench.group.revoked(bench.now);
+    let (_, done) = bench.heartbeat();
+    assert_eq!(
+        bench.events(),
+        ["renewed", "revoke t-0", "renewed", "assigned t-0"],
+        "what was given up comes back"
+    );
+    assert_eq!(told(&done), Some(vec![0, 1]));
+}
+
+#[test]
+fn partitions_that_are_not_given_up_in_time_are_lost_and_the_others_kept() {
+    let mut bench = Bench::owning(&[0, 1]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.respond(token, 3, Some(&[1]));
+    bench.tick();
+    bench.events();
+    for _ in 0..60 {
+        bench.advance(INTERVAL);
+        if let Some((token, _)) = bench.tick() {
+            bench.respond(token, 3, None);
+        }
+    }
+    bench.tick();
+    assert_eq!(bench.events(), ["lost t-0"]);
+    assert!(bench.group.identity().is_some());
+}
+
+#[test]
+fn a_member_that_is_fenced_or_forgotten_loses_all_and_joins_at_once() {
+    for code in [Code::FENCED_MEMBER_EPOCH, Code::UNKNOWN_MEMBER_ID] {
+        let mut bench = Bench::owning(&[0, 1]);
+        let id = bench.group.member_id.clone();
+        bench.advance(INTERVAL);
+        let (token, _) = bench.heartbeat();
+        bench.refuse(token, code);
+        assert_eq!(bench.events(), ["lost t-0 t-1"], "{code}");
+        let (token, joins) = bench.heartbeat();
+        assert_eq!((joins.member_epoch, &joins.member_id, told(&joins)), (0, &id, Some(vec![])), "{code}");
+        bench.refuse(token, code);
+        assert!(bench.tick().is_none(), "{code}: not again and again");
+    }
+}
+
+#[test]
+fn after_a_lost_heartbeat_everything_is_said_again() {
+    let mut bench = Bench::owning(&[0]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.group.answer(bench.now, token, script::failure(), &mut bench.out);
+    assert_eq!(bench.events(), ["coordinatorlost"]);
+    assert!(bench.group.needs_coordinator() && bench.group.identity().is_some(), "it goes on being a member");
+    assert!(bench.tick().is_none());
+    bench.group.set_coordinator(Some(NodeId(2)));
+    bench.advance(SECOND);
+    let (token, again) = bench.heartbeat();
+    assert_eq!((again.member_epoch, told(&again)), (2, Some(vec![0])));
+    assert_eq!(again.subscribed_topic_names, Some(vec!["t".into()]));
+    bench.respond(token, 2, None);
+    assert!(bench.tick().is_none() && bench.events().is_empty());
+}
+
+#[test]
+fn a_coordinator_that_loads_is_asked_again_a_little_later() {
+    let mut bench = Bench::owning(&[0]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.refuse(token, Code::COORDINATOR_LOAD_IN_PROGRESS);
+    assert!(bench.tick().is_none() && bench.events().is_empty());
+    bench.advance(SECOND);
+    assert_eq!(bench.heartbeat().1.member_epoch, 2);
+}
+
+#[test]
+fn the_session_ends_a_while_after_the_last_confirmed_heartbeat_was_sent() {
+    let mut bench = Bench::owning(&[0]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.advance(14 * SECOND);
+    bench.respond(token, 2, None);
+    let (token, _) = bench.heartbeat();
+    bench.group.answer(bench.now, token, script::failure(), &mut bench.out);
+    bench.events();
+    bench.advance(30 * SECOND);
+    assert!(bench.tick().is_none() && bench.events().is_empty());
+    bench.advance(SECOND);
+    bench.tick();
+    assert_eq!(bench.events(), ["lost t-0"]);
+    assert!(bench.group.identity().is_none());
+}
+
+#[test]
+fn topics_that_are_not_known_by_their_ids_yet_are_waited_for() {
+    let mut bench = Bench::new(None);
+    bench.snapshot = Arc::default();
+    let (token, _) = bench.heartbeat();
+    bench.respond(token, 2, Some(&[0]));
+    assert!(bench.tick().is_none());
+    assert_eq!(bench.events(), ["renewed", "refresh"]);
+    bench.advance(SECOND);
+    bench.tick();
+    assert_eq!(bench.events(), ["refresh"]);
+    bench.snapshot = snapshot(7);
+    bench.group.catalog(bench.now, &bench.snapshot.clone(), &mut bench.out);
+    assert_eq!(bench.events(), ["assigned t-0"]);
+    assert_eq!(told(&bench.heartbeat().1), Some(vec![0]));
+}
+
+#[test]
+fn a_topic_that_was_created_anew_is_given_up_and_taken_on_under_its_new_id() {
+    let mut bench = Bench::owning(&[0]);
+    bench.snapshot = snapshot(8);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    let assignment = Some(assignment(8, &[0]));
+    bench.answer(token, ConsumerGroupHeartbeatResponse { member_epoch: 3, assignment, ..Default::default() });
+    bench.tick();
+    bench.group.revoked(bench.now);
+    let (_, told) = bench.heartbeat();
+    assert_eq!(bench.events(), ["renewed", "revoke t-0", "assigned t-0"]);
+    assert_eq!(told.topic_partitions.unwrap()[0].topic_id, script::topic_id(8));
+}
+
+#[test]
+fn a_dynamic_member_leaves_for_good_and_a_static_one_for_now() {
+    for (instance, epoch) in [(None, -1), (Some("i"), -2)] {
+        let mut bench = Bench::new(instance);
+        let (token, _) = bench.heartbeat();
+        bench.respond(token, 2, None);
+        bench.events();
+        bench.group.leave(bench.now, "done", &mut bench.out);
+        let (token, leaves) = bench.call().unwrap();
+        assert_eq!((leaves.member_epoch, leaves.instance_id.as_deref()), (epoch, instance));
+        assert_eq!((&leaves.subscribed_topic_names, told(&leaves)), (&None, None));
+        bench.respond(token, epoch, None);
+        assert_eq!(bench.events(), ["left"]);
+        assert!(bench.tick().is_none());
+        bench.group.join(bench.now, "back");
+        assert_eq!(bench.heartbeat().1.member_epoch, 0);
+    }
+}
+
+#[test]
+fn a_broker_that_does_not_speak_the_protocol_is_told() {
+    let mut bench = Bench::new(None);
+    let (token, _) = bench.heartbeat();
+    bench.refuse(token, Code::UNSUPPORTED_VERSION);
+    assert_eq!(bench.events(), ["unsupported"]);
+    let mut bench = Bench::new(None);
+    let (token, _) = bench.heartbeat();
+    let kind =
+        ErrorKind::UnsupportedVersion { request: "ConsumerGroupHeartbeat", ours: (0, 1), theirs: None };
+    let failure = Failure { maybe_sent: false, error: kind.into() };
+    bench.group.answer(bench.now, token, Err(failure), &mut bench.out);
+    assert_eq!(bench.events(), ["unsupported"]);
+    assert!(!bench.group.needs_coordinator(), "the coordinator is none the worse");
+}
+
+#[test]
+fn a_refusal_is_told_with_the_brokers_words_and_tried_again_slowly() {
+    for code in [Code::UNRELEASED_INSTANCE_ID, Code::UNSUPPORTED_ASSIGNOR, Code::GROUP_AUTHORIZATION_FAILED] {
+        let mut bench = Bench::new(Some("i"));
+        let (token, _) = bench.heartbeat();
+        let error_message = Some("because".into());
+        let refused =
+            ConsumerGroupHeartbeatResponse { error_code: code.get(), error_message, ..Default::default() };
+        bench.answer(token, refused);
+        let [Event::Refused(error)] = &bench.out.events[..] else { panic!("{:?}", bench.out.events) };
+        assert!(error.to_string().contains("because"), "{error}");
+        bench.out.events.clear();
+        assert!(bench.tick().is_none());
+        bench.advance(2 * SECOND);
+        assert_eq!(bench.heartbeat().1.member_epoch, 0);
+    }
+}
+
+#[test]
+fn a_static_member_whose_name_was_taken_over_is_dead() {
+    let mut bench = Bench::owning(&[0]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.refuse(token, Code::FENCED_INSTANCE_ID);
+    assert_eq!(bench.events(), ["lost t-0", "fatal"]);
+    bench.advance(60 * SECOND);
+    assert!(bench.tick().is_none() && bench.group.deadline().is_none());
+}

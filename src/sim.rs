@@ -107,6 +107,12 @@ fn a_group_reads_every_record_under_faults() {
 }
 
 #[test]
+fn a_group_of_the_consumer_protocol_reads_every_record_under_faults() {
+    let name = "sim::a_group_of_the_consumer_protocol_reads_every_record_under_faults";
+    run_seeds(name, 12, paths::OF_CONSUMER_GROUPS, scenario::consumer_group);
+}
+
+#[test]
 fn transactions_are_all_or_nothing_under_faults() {
     let name = "sim::transactions_are_all_or_nothing_under_faults";
     run_seeds(name, 16, paths::OF_TRANSACTIONS, scenario::transactions);
@@ -114,7 +120,13 @@ fn transactions_are_all_or_nothing_under_faults() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for scenario in [scenario::producers, scenario::readers, scenario::group, scenario::transactions] {
+    for scenario in [
+        scenario::producers,
+        scenario::readers,
+        scenario::group,
+        scenario::consumer_group,
+        scenario::transactions,
+    ] {
         let trace = |seed| {
             let mut world = World::new(seed, false);
             scenario(&mut world);

@@ -153,7 +153,17 @@ impl Trial {
         assert_eq!(values.len(), count(&original), "the values are unique");
         assert!(count(&original) as u64 >= acked.load(Ordering::Relaxed), "what was acknowledged is there");
         let wrong = differences(&original, &copy);
-        assert!(wrong.is_empty(), "{} differences: {:#?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+        if !wrong.is_empty() {
+            // Whether it is the copy that is wrong, or the reading of it.
+            let again = differences(&original, &self.read(OUTPUT));
+            assert!(
+                wrong.is_empty(),
+                "{} differences, {} when read again: {:#?}",
+                wrong.len(),
+                again.len(),
+                &wrong[..wrong.len().min(20)]
+            );
+        }
     }
 
     fn produce(&self, acked: &Arc<AtomicU64>) -> Program {

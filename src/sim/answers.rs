@@ -70,6 +70,7 @@ fn codes(response: &Response) -> Vec<i16> {
         Response::FindCoordinator(r) => vec![r.error_code],
         Response::JoinGroup(r) => vec![r.error_code],
         Response::SyncGroup(r) => vec![r.error_code],
+        Response::ConsumerGroupHeartbeat(r) => vec![r.error_code],
         Response::Heartbeat(r) => vec![r.error_code],
         Response::LeaveGroup(r) => vec![r.error_code],
         Response::InitProducerId(r) => vec![r.error_code],

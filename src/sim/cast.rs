@@ -17,7 +17,10 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    engine::machine::{Now, earlier},
+    engine::{
+        consumer::settings::GroupProtocol,
+        machine::{Now, earlier},
+    },
     testing::broker::ConnectionId,
     types::TopicPartition,
 };
@@ -53,8 +56,8 @@ pub(super) enum Part {
 pub(super) struct Cast {
     pub(super) actors: Vec<Actor>,
     pub(super) book: Rc<RefCell<Book>>,
-    /// Whether members of a group come and go.
-    has_group: bool,
+    /// By which protocol its members are in a group, if they are.
+    group: Option<GroupProtocol>,
     joined: u64,
     pub(super) ledger: Rc<RefCell<Ledger>>,
     /// How many transactional ids there are, and how many producers have used one.
@@ -76,12 +79,12 @@ pub(super) enum Goal {
 }
 
 impl Cast {
-    pub(super) fn new(has_group: bool) -> Self {
+    pub(super) fn new(group: Option<GroupProtocol>) -> Self {
         let book = Rc::new(RefCell::new(Book::default()));
         Self {
             actors: Vec::new(),
             book,
-            has_group,
+            group,
             joined: 0,
             ledger: Rc::default(),
             ids: 0,
@@ -124,7 +127,9 @@ impl Cast {
         if name.is_some() {
             world.meet("cast: a static member joins");
         }
-        self.add_consumer(world, Kind::Member { instance: name });
+        if let Some(protocol) = self.group {
+            self.add_consumer(world, Kind::Member { instance: name, protocol });
+        }
     }
 
     fn add(&mut self, client: SimClient, part: Part) {
@@ -171,7 +176,7 @@ impl Cast {
         for actor in &mut self.actors {
             has_run |= actor.tick(world);
         }
-        if has_run && self.has_group {
+        if has_run && self.group.is_some() {
             self.check_owners(world);
         }
         self.bury(world);
@@ -216,11 +221,11 @@ impl Cast {
         }
         let partitions = || (0..PARTITIONS as i32).map(|index| (index, Book::end(world, index)));
         let are_read = self.consumers().all(|consumer| {
-            self.has_group
+            self.group.is_some()
                 || partitions()
                     .all(|(index, end)| !consumer.chose(index) || consumer.position(index) == Some(end))
         });
-        let are_committed = !self.has_group
+        let are_committed = self.group.is_none()
             || partitions().all(|(index, end)| self.book.borrow().is_read_and_committed(world, index, end));
         are_read && are_committed
     }
@@ -235,8 +240,8 @@ impl Cast {
             return false;
         };
         match world.random.below(6) {
-            0 | 1 if self.has_group => self.join(world, consumers.len()),
-            2 if self.has_group => {
+            0 | 1 if self.group.is_some() => self.join(world, consumers.len()),
+            2 if self.group.is_some() => {
                 let actor = &mut self.actors[at];
                 let Part::Consumer(consumer) = &mut actor.part else { return false };
                 consumer.close(world.now);
@@ -244,7 +249,7 @@ impl Cast {
                 world.meet("cast: a member closes");
                 true
             }
-            3 if self.has_group => {
+            3 if self.group.is_some() => {
                 self.crash(world, at);
                 true
             }
@@ -316,7 +321,7 @@ impl Cast {
 
     /// Lets the group have at least one member, and every user take what comes.
     pub(super) fn heal(&mut self, world: &mut World) {
-        if self.has_group && !self.consumers().any(|consumer| !consumer.is_closing()) {
+        if self.group.is_some() && !self.consumers().any(|consumer| !consumer.is_closing()) {
             self.add_member(world);
         }
         // Of some ids nobody comes back: their transactions are their coordinators' business.

@@ -58,7 +58,7 @@ pub(super) enum Kind {
     /// Reads chosen partitions.
     Reader(Vec<(i32, Position)>),
     /// A member of the group, with a name that survives it or without.
-    Member { instance: Option<u64> },
+    Member { instance: Option<u64>, protocol: GroupProtocol },
 }
 
 /// A consumer and its user.
@@ -118,7 +118,7 @@ impl Consumer {
 
     pub(super) fn instance(&self) -> Option<u64> {
         match self.kind {
-            Kind::Member { instance } => instance,
+            Kind::Member { instance, .. } => instance,
             Kind::Reader(_) => None,
         }
     }
@@ -449,7 +449,9 @@ fn settings(kind: &Kind, random: &mut Random) -> CoreSettings {
             let partitions = chosen.iter().map(|(index, at)| (TopicPartition::new(TOPIC, *index), *at));
             Source::Chosen { partitions: partitions.collect(), topics: BTreeSet::new() }
         }
-        Kind::Member { instance } => Source::Group(Box::new(membership(*instance, topics, retry, random))),
+        Kind::Member { instance, protocol } => {
+            Source::Group(Box::new(membership(*instance, *protocol, topics, retry, random)))
+        }
     };
     CoreSettings {
         positions: position::Settings {
@@ -468,6 +470,7 @@ fn settings(kind: &Kind, random: &mut Random) -> CoreSettings {
 
 fn membership(
     instance: Option<u64>,
+    protocol: GroupProtocol,
     topics: BTreeSet<TopicName>,
     retry: Backoff,
     random: &mut Random,
@@ -487,7 +490,7 @@ fn membership(
             request_timeout: REQUEST_TIMEOUT,
             retry,
         },
-        protocol: GroupProtocol::Classic,
+        protocol,
         coordinator: coordinator::Settings { request_timeout: REQUEST_TIMEOUT, retry },
         commits: commit::Settings {
             group: GROUP.into(),

@@ -186,8 +186,10 @@ const APIS_OF_TRANSACTIONS: [Api; 7] = [
     Api::TxnOffsetCommit,
 ];
 
-const APIS: [Api; 14] = [
+const APIS: [Api; 16] = [
     Api::ApiVersions,
+    Api::ConsumerGroupHeartbeat,
+    Api::ConsumerGroupHeartbeat,
     Api::Fetch,
     Api::Fetch,
     Api::FindCoordinator,
@@ -246,6 +248,13 @@ fn refusals(api: Api) -> &'static [Code] {
         Api::ListOffsets => &[Code::NOT_LEADER_OR_FOLLOWER, Code::UNKNOWN_LEADER_EPOCH],
         Api::Produce => &[Code::NOT_LEADER_OR_FOLLOWER, Code::NOT_ENOUGH_REPLICAS, Code::MESSAGE_TOO_LARGE],
         Api::InitProducerId | Api::FindCoordinator => &[Code::COORDINATOR_NOT_AVAILABLE],
+        Api::ConsumerGroupHeartbeat => &[
+            Code::COORDINATOR_LOAD_IN_PROGRESS,
+            Code::COORDINATOR_NOT_AVAILABLE,
+            Code::NOT_COORDINATOR,
+            Code::UNKNOWN_MEMBER_ID,
+            Code::FENCED_MEMBER_EPOCH,
+        ],
         Api::Heartbeat => &[
             Code::COORDINATOR_NOT_AVAILABLE,
             Code::NOT_COORDINATOR,

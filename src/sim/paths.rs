@@ -95,6 +95,40 @@ pub(super) const OF_GROUPS: &[&str] = &[
     "user: Timeout",
 ];
 
+/// As [`OF_GROUPS`], under the consumer protocol.
+pub(super) const OF_CONSUMER_GROUPS: &[&str] = &[
+    "ConsumerGroupHeartbeat: COORDINATOR_LOAD_IN_PROGRESS",
+    "ConsumerGroupHeartbeat: FENCED_MEMBER_EPOCH",
+    "ConsumerGroupHeartbeat: NONE",
+    "ConsumerGroupHeartbeat: NOT_COORDINATOR",
+    "ConsumerGroupHeartbeat: UNKNOWN_MEMBER_ID",
+    "ConsumerGroupHeartbeat: UNRELEASED_INSTANCE_ID",
+    "Fetch: FENCED_LEADER_EPOCH",
+    "Fetch: NONE",
+    "Fetch: another replica is nearer",
+    "FindCoordinator: NONE",
+    "ListOffsets: NONE",
+    "OffsetCommit: NONE",
+    "OffsetCommit: NOT_COORDINATOR",
+    "OffsetCommit: STALE_MEMBER_EPOCH",
+    "OffsetFetch: NONE",
+    "cast: a consumer has closed",
+    "cast: a machine loses power",
+    "cast: a member closes",
+    "cast: a member joins",
+    "cast: a process crashes",
+    "cast: a process stands still",
+    "cast: a static member joins",
+    "commit: done",
+    "fault: a coordinator moved",
+    "listener: Assigned",
+    "listener: Lost",
+    "listener: Revoking",
+    "look-up: done",
+    "user: pauses",
+    "user: resumes",
+];
+
 /// As [`EVERYWHERE`], where there are transactions.
 pub(super) const OF_TRANSACTIONS: &[&str] = &[
     "AddOffsetsToTxn: CONCURRENT_TRANSACTIONS",
@@ -195,6 +229,12 @@ pub(super) const OF_TRANSACTIONS: &[&str] = &[
 
 /// What a few seeds may miss.
 pub(super) const RARE: &[&str] = &[
+    "ConsumerGroupHeartbeat: COORDINATOR_LOAD_IN_PROGRESS",
+    "ConsumerGroupHeartbeat: FENCED_MEMBER_EPOCH",
+    "ConsumerGroupHeartbeat: NOT_COORDINATOR",
+    "ConsumerGroupHeartbeat: UNKNOWN_MEMBER_ID",
+    "ConsumerGroupHeartbeat: UNRELEASED_INSTANCE_ID",
+    "OffsetCommit: STALE_MEMBER_EPOCH",
     "AddOffsetsToTxn: CONCURRENT_TRANSACTIONS",
     "AddOffsetsToTxn: INVALID_PRODUCER_ID_MAPPING",
     "AddOffsetsToTxn: NONE",
@@ -239,6 +279,7 @@ pub(super) const RARE: &[&str] = &[
     "Produce: UNKNOWN_PRODUCER_ID",
     "Produce: no answer",
     "SyncGroup: REBALANCE_IN_PROGRESS",
+    "fault: a request was throttled",
     "TxnOffsetCommit: CONCURRENT_TRANSACTIONS",
     "TxnOffsetCommit: COORDINATOR_NOT_AVAILABLE",
     "TxnOffsetCommit: GROUP_AUTHORIZATION_FAILED",

@@ -9,21 +9,24 @@ use super::{
     faults, produce,
     world::{PARTITIONS, World},
 };
-use crate::types::{Offset, Position};
+use crate::{
+    engine::consumer::settings::GroupProtocol,
+    types::{Offset, Position},
+};
 
 /// How long the longest stall lasts, of a connection, a process or a user.
 const STALL: Duration = Duration::from_secs(40);
 
 /// A producer alone.
 pub(super) fn producers(world: &mut World) {
-    let mut cast = Cast::new(false);
+    let mut cast = Cast::new(None);
     cast.add_producer(world, 400);
     play(world, cast, Duration::from_secs(120));
 }
 
 /// Readers of chosen partitions, and who writes what they read.
 pub(super) fn readers(world: &mut World) {
-    let mut cast = Cast::new(false);
+    let mut cast = Cast::new(None);
     cast.add_producer(world, 150);
     for _ in 0..1 + world.random.below(2) {
         let mut chosen = Vec::new();
@@ -41,7 +44,16 @@ pub(super) fn readers(world: &mut World) {
 
 /// A group whose members come and go, and who writes what they read.
 pub(super) fn group(world: &mut World) {
-    let mut cast = Cast::new(true);
+    group_of(world, GroupProtocol::Classic);
+}
+
+/// Likewise under the consumer protocol.
+pub(super) fn consumer_group(world: &mut World) {
+    group_of(world, GroupProtocol::Consumer);
+}
+
+fn group_of(world: &mut World, protocol: GroupProtocol) {
+    let mut cast = Cast::new(Some(protocol));
     cast.add_producer(world, 120);
     cast.add_producer(world, 80);
     cast.add_member(world);
@@ -59,7 +71,7 @@ pub(super) fn group(world: &mut World) {
 /// Producers that write in transactions, and others that take over from them.
 pub(super) fn transactions(world: &mut World) {
     world.has_transactions = true;
-    let mut cast = Cast::new(false);
+    let mut cast = Cast::new(None);
     for id in 0..1 + world.random.below(2) as usize {
         cast.add_writer(world, id, 30);
     }

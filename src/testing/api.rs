@@ -14,11 +14,9 @@ macro_rules! apis {
         }
 
         impl Api {
-            /// `None` for one that the cluster does not answer.
-            pub(crate) fn of(key: ApiKey) -> Option<Self> {
+            pub(crate) fn of(key: ApiKey) -> Self {
                 match key {
-                    $(ApiKey::$name => Some(Self::$name),)*
-                    _ => None,
+                    $(ApiKey::$name => Self::$name,)*
                 }
             }
 
@@ -35,6 +33,7 @@ apis! {
     AddOffsetsToTxn,
     AddPartitionsToTxn,
     ApiVersions,
+    ConsumerGroupHeartbeat,
     CreateTopics,
     DeleteTopics,
     DescribeCluster,

@@ -30,6 +30,15 @@ pub struct Settings {
     pub group_max_session_timeout: Duration,
     /// The most members of a group (`group.max.size`). Default: 1,000; Kafka's is not bounded.
     pub group_max_size: usize,
+    /// The finalized level of the feature `group.version`, 0 or 1: at 1, the coordinators of groups speak the consumer
+    /// protocol too (KIP-848). Default: 1.
+    pub group_version: u8,
+    /// After how long without a heartbeat a member under the consumer protocol is taken for dead
+    /// (`group.consumer.session.timeout.ms`). Default: 45 s.
+    pub group_consumer_session_timeout: Duration,
+    /// How often members under the consumer protocol let themselves be heard
+    /// (`group.consumer.heartbeat.interval.ms`). Default: 5 s.
+    pub group_consumer_heartbeat_interval: Duration,
     /// The longest text beside a committed offset, in bytes (`offset.metadata.max.bytes`). Default: 4,096.
     pub offset_metadata_max_bytes: usize,
     /// The most fetch sessions of one node (`max.incremental.fetch.session.cache.slots`). Default: 1,000.
@@ -67,6 +76,9 @@ impl Default for Settings {
             group_min_session_timeout: Duration::from_secs(6),
             group_max_session_timeout: Duration::from_secs(30 * 60),
             group_max_size: 1_000,
+            group_version: 1,
+            group_consumer_session_timeout: Duration::from_secs(45),
+            group_consumer_heartbeat_interval: Duration::from_secs(5),
             offset_metadata_max_bytes: 4_096,
             fetch_sessions: 1_000,
             rack_aware_replicas: false,

@@ -237,7 +237,8 @@ impl Fetcher {
     fn leave_replica(&mut self, id: NodeId) {
         let of_replica = |cursor: &Cursor| cursor.replica.is_some_and(|replica| replica.node == id);
         let left = self.cursors.iter().filter(|(_, cursor)| of_replica(cursor));
-        let left: Vec<TopicPartition> = left.map(|(partition, _)| partition.clone()).collect();
+        let mut left: Vec<TopicPartition> = left.map(|(partition, _)| partition.clone()).collect();
+        left.sort_unstable();
         left.iter().for_each(|partition| self.redirect(partition, None));
     }
 

@@ -120,6 +120,7 @@ impl Fetcher {
             }
         }
         self.replicas_until = until;
+        over.sort_unstable();
         over.iter().for_each(|partition| self.redirect(partition, None));
     }
 

@@ -129,6 +129,7 @@ impl ConsumerGroup {
     fn send_join(&mut self, now: Now, out: &mut Outbox<Event>) {
         let Some(coordinator) = self.coordinator else { return };
         self.heartbeat.end();
+        self.not_before = None;
         self.epoch = JOIN;
         self.is_full = true;
         let token = self.call(now, coordinator, JOIN, self.settings.request_timeout, out);

@@ -39,6 +39,9 @@ pub(super) fn refuse(request: &Request, version: i16, code: Code) -> Option<Resp
         Request::FindCoordinator(_) => {
             FindCoordinatorResponse { error_code, node_id: -1, port: -1, ..Default::default() }.into()
         }
+        Request::ConsumerGroupHeartbeat(_) => {
+            ConsumerGroupHeartbeatResponse { error_code, ..Default::default() }.into()
+        }
         Request::Heartbeat(_) => HeartbeatResponse { error_code, ..Default::default() }.into(),
         Request::InitProducerId(_) => {
             let none = InitProducerIdResponse { producer_id: -1, producer_epoch: -1, ..Default::default() };
@@ -144,11 +147,10 @@ pub(super) fn throttle(response: &mut Response, throttle_time_ms: i32) {
         ($($api:ident)*) => {
             match response {
                 $(Response::$api(response) => response.throttle_time_ms = throttle_time_ms,)*
-                _ => {}
             }
         };
     }
-    set!(AddOffsetsToTxn AddPartitionsToTxn ApiVersions CreateTopics DeleteTopics DescribeCluster DescribeGroups
+    set!(AddOffsetsToTxn AddPartitionsToTxn ApiVersions ConsumerGroupHeartbeat CreateTopics DeleteTopics DescribeCluster DescribeGroups
         EndTxn Fetch FindCoordinator Heartbeat InitProducerId JoinGroup LeaveGroup ListGroups ListOffsets Metadata OffsetCommit OffsetFetch
         OffsetForLeaderEpoch Produce SyncGroup TxnOffsetCommit);
 }

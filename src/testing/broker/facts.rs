@@ -64,6 +64,7 @@ pub(super) fn groups(request: &Request) -> Vec<String> {
         Request::DescribeGroups(r) => all(&r.groups),
         Request::FindCoordinator(r) if r.coordinator_keys.is_empty() => one(&r.key),
         Request::FindCoordinator(r) => all(&r.coordinator_keys),
+        Request::ConsumerGroupHeartbeat(r) => one(&r.group_id),
         Request::Heartbeat(r) => one(&r.group_id),
         Request::JoinGroup(r) => one(&r.group_id),
         Request::LeaveGroup(r) => one(&r.group_id),

@@ -2,7 +2,9 @@
 //!
 //! Every answer that has to wait is left in [`Group::answers`] when its time has come, under the ticket of its request.
 
+pub(super) mod consumer;
 mod describe;
+mod heartbeat;
 pub(super) mod join;
 pub(super) mod offsets;
 mod sync;
@@ -31,6 +33,8 @@ pub(super) struct Group {
     leader: Option<Str>,
     /// In the order in which they joined.
     members: Vec<Member>,
+    /// Those under the consumer protocol: a group has members of one protocol alone.
+    consumers: consumer::Members,
     /// Ids that were given out and not used yet, and when they lapse (KIP-394).
     pending: BTreeMap<Str, Instant>,
     /// When members that have not asked for their assignment are thrown out.
@@ -101,6 +105,7 @@ impl Group {
             protocol: None,
             leader: None,
             members: Vec::new(),
+            consumers: consumer::Members::default(),
             pending: BTreeMap::new(),
             sync_until: None,
             offsets: BTreeMap::new(),
@@ -124,12 +129,13 @@ impl Group {
         };
         let sessions = self.members.iter().filter(|member| !member.waits()).map(|member| member.expires);
         let timers = sessions.chain(self.pending.values().copied()).min();
-        earlier(earlier(phase, self.sync_until), timers)
+        earlier(earlier(earlier(phase, self.sync_until), timers), self.consumers.deadline())
     }
 
     /// Throws out who is late, and ends a rebalance that has lasted long enough.
     pub(super) fn tick(&mut self, now: Now) {
         self.pending.retain(|_, lapses| *lapses > now.instant);
+        self.consumers.tick(now);
         if self.sync_until.is_some_and(|until| until <= now.instant) {
             self.sync_until = None;
             self.remove(now, |member| !member.synced);
@@ -152,6 +158,7 @@ impl Group {
 
     /// The coordinator has moved: whoever waits is sent away, and everybody has a full session to come back in.
     pub(super) fn moved(&mut self, now: Now) {
+        self.consumers.moved(now);
         for index in 0..self.members.len() {
             self.release(index, Code::NOT_COORDINATOR);
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::call::{Call, Handled};
+use super::group::consumer::{self, HeartbeatSettings};
 use super::group::join::JoinSettings;
 use super::group::{Group, join_error, sync_error};
 use super::state::State;
@@ -10,8 +11,8 @@ use crate::error::{Code, Resource};
 use crate::wire::messages::leave_group_request::MemberIdentity;
 use crate::wire::messages::leave_group_response::MemberResponse;
 use crate::wire::messages::{
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse,
-    SyncGroupRequest,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, HeartbeatResponse,
+    JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
 };
 use crate::wire::str::Str;
 
@@ -88,6 +89,54 @@ pub(super) fn leave(state: &mut State, call: &Call, request: &LeaveGroupRequest)
             ..MemberResponse::default()
         });
     LeaveGroupResponse { members: members.collect(), ..LeaveGroupResponse::default() }
+}
+
+pub(super) fn consumer_heartbeat(
+    state: &mut State,
+    call: &Call,
+    request: &ConsumerGroupHeartbeatRequest,
+) -> ConsumerGroupHeartbeatResponse {
+    let refused = |(code, reason): (Code, String)| ConsumerGroupHeartbeatResponse {
+        error_code: code.get(),
+        error_message: Some(reason.into()),
+        ..ConsumerGroupHeartbeatResponse::default()
+    };
+    if state.settings.group_version == 0 {
+        return refused((
+            Code::UNSUPPORTED_VERSION,
+            "The group coordinator does not speak the protocol.".to_owned(),
+        ));
+    }
+    if let Err(code) = check_named_group(state, call, &request.group_id) {
+        return refused((code, code.to_string()));
+    }
+    if let Err(refusal) = consumer::check(call, request) {
+        return refused(refusal);
+    }
+    let is_new = request.member_epoch == 0;
+    let is_there = state.has_group(&request.group_id) || (is_new && state.ensure_group(&request.group_id));
+    if !is_there {
+        let code = if is_new { Code::GROUP_MAX_SIZE_REACHED } else { Code::GROUP_ID_NOT_FOUND };
+        return refused((code, format!("Group {} not found.", request.group_id)));
+    }
+    let settings = HeartbeatSettings {
+        session: state.settings.group_consumer_session_timeout,
+        interval: state.settings.group_consumer_heartbeat_interval,
+        max_size: state.settings.group_max_size,
+    };
+    // Only brokers older than 4.0 choose the id.
+    let fresh_id =
+        if request.member_id.is_empty() { Str::from(state.uuid().to_string()) } else { Str::default() };
+    let topics = state.topics().map(|topic| {
+        (topic.name.clone(), (topic.id, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)))
+    });
+    let topics = topics.collect();
+    let beat = |group: &mut Group| group.consumer_heartbeat(call, request, fresh_id, settings, &topics);
+    match state.with_group(&request.group_id, beat) {
+        Some(Ok(response)) => response,
+        Some(Err(refusal)) => refused(refusal),
+        None => refused((Code::COORDINATOR_NOT_AVAILABLE, String::new())),
+    }
 }
 
 /// Whether the group may have members, and here.

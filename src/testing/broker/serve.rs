@@ -48,12 +48,11 @@ impl Broker {
 
     fn serve(&mut self, now: Now, node: i32, id: ConnectionId, received: Received) {
         let key = received.request.key();
-        let Some(api) = Api::of(key).filter(|_| versions::ADVERTISED.iter().any(|(known, ..)| *known == key))
-        else {
+        if !versions::ADVERTISED.iter().any(|(known, ..)| *known == key) {
             self.close(id);
             return;
-        };
-        let effects = self.note(now, node, id, api, &received);
+        }
+        let effects = self.note(now, node, id, Api::of(key), &received);
         self.tickets += 1;
         let call = Call {
             now,
@@ -98,6 +97,9 @@ impl Broker {
             Request::AddOffsetsToTxn(request) => transactions::add_offsets(state, call, request).into(),
             Request::AddPartitionsToTxn(request) => transactions::add_partitions(state, call, request).into(),
             Request::ApiVersions(request) => versions::handle(state, call, request).into(),
+            Request::ConsumerGroupHeartbeat(request) => {
+                groups::consumer_heartbeat(state, call, request).into()
+            }
             Request::CreateTopics(request) => topics::create(state, call, request).into(),
             Request::DeleteTopics(request) => deletions::delete(state, call, request).into(),
             Request::DescribeCluster(request) => metadata::describe_cluster(state, call, request).into(),
@@ -118,8 +120,6 @@ impl Broker {
             Request::Produce(request) => produce::handle(state, call, request),
             Request::SyncGroup(request) => groups::sync(state, call, request),
             Request::TxnOffsetCommit(request) => commit::transactional::commit(state, call, request).into(),
-            // Not advertised, so nothing gets here.
-            Request::ConsumerGroupHeartbeat(_) => Handled::Close,
         };
         match handled {
             Handled::Answer(response) => self.finish(now, id, current, response),

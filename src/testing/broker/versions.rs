@@ -34,13 +34,14 @@ pub(super) const ADVERTISED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::EndTxn, 0, 5),
     (ApiKey::TxnOffsetCommit, 0, 6),
     (ApiKey::DescribeCluster, 0, 2),
+    (ApiKey::ConsumerGroupHeartbeat, 0, 1),
 ];
 
 /// The features of a 4.4 broker: name, lowest and highest level it has, and the level that the cluster has finalized.
-/// What the embedded broker does not do yet is not finalized; that of transactions is for the cluster's settings to say.
+/// What the embedded broker does not do yet is not finalized; those of groups and transactions are for the cluster's settings to say.
 const FEATURES: &[(&str, i16, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1, 0),
-    ("group.version", 0, 1, 0),
+    (GROUPS, 0, 1, 0),
     ("kraft.version", 0, 1, 0),
     ("metadata.version", 7, 33, 33),
     ("share.version", 0, 2, 0),
@@ -48,6 +49,7 @@ const FEATURES: &[(&str, i16, i16, i16)] = &[
     (TRANSACTIONS, 0, 2, 0),
 ];
 const TRANSACTIONS: &str = "transaction.version";
+const GROUPS: &str = "group.version";
 
 /// The first version that shows features whose lowest level is 0.
 const ALL_FEATURES: i16 = 4;
@@ -63,8 +65,12 @@ pub(super) fn handle(state: &State, call: &Call, request: &ApiVersionsRequest) -
         max_version,
         ..SupportedFeatureKey::default()
     });
-    let transactions = i16::from(state.settings.transaction_version);
-    let level = |name: &str, level| if name == TRANSACTIONS { transactions } else { level };
+    let settings = &state.settings;
+    let level = |name: &str, level| match name {
+        TRANSACTIONS => i16::from(settings.transaction_version),
+        GROUPS => i16::from(settings.group_version),
+        _ => level,
+    };
     let finalized = FEATURES.iter().map(|&(name, .., fixed)| (name, level(name, fixed)));
     let finalized = finalized.filter(|(_, level)| *level > 0).map(|(name, level)| FinalizedFeatureKey {
         name: name.into(),

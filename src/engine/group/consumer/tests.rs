@@ -73,7 +73,7 @@ impl Bench {
     }
 
     fn heartbeat(&mut self) -> (Token, ConsumerGroupHeartbeatRequest) {
-        self.tick().expect("a heartbeat is due")
+        self.tick().unwrap()
     }
 
     fn answer(&mut self, token: Token, response: ConsumerGroupHeartbeatResponse) {
@@ -300,6 +300,23 @@ fn the_session_ends_a_while_after_the_last_confirmed_heartbeat_was_sent() {
     bench.tick();
     assert_eq!(bench.events(), ["lost t-0"]);
     assert!(bench.group.identity().is_none());
+}
+
+#[test]
+fn what_a_session_that_is_over_was_to_wait_for_is_over_too() {
+    let mut bench = Bench::owning(&[0]);
+    bench.advance(44 * SECOND);
+    let (token, _) = bench.heartbeat();
+    bench.refuse(token, Code::COORDINATOR_LOAD_IN_PROGRESS);
+    bench.advance(SECOND);
+    // The session ends before the heartbeat is tried again.
+    assert!(bench.tick().is_none());
+    bench.advance(SECOND);
+    let (token, joins) = bench.heartbeat();
+    assert_eq!(joins.member_epoch, 0);
+    bench.respond(token, 5, None);
+    bench.advance(SECOND);
+    assert!(bench.tick().is_none(), "nothing is due");
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::wire::messages::list_groups_response::ListedGroup;
 impl Group {
     /// Kafka's name of the state.
     pub(in crate::testing::broker) fn state_name(&self) -> &'static str {
+        if let Some(name) = self.consumers.state_name() {
+            return name;
+        }
         match self.phase {
             Phase::Empty => "Empty",
             Phase::Preparing { .. } => "PreparingRebalance",
@@ -20,9 +23,12 @@ impl Group {
     pub(in crate::testing::broker) fn listed(&self) -> ListedGroup {
         ListedGroup {
             group_id: self.id.clone(),
-            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            protocol_type: match self.consumers.is_empty() {
+                true => self.protocol_type.clone().unwrap_or_default(),
+                false => "consumer".into(),
+            },
             group_state: self.state_name().into(),
-            group_type: "classic".into(),
+            group_type: if self.consumers.is_empty() { "classic" } else { "consumer" }.into(),
             ..ListedGroup::default()
         }
     }

@@ -63,6 +63,9 @@ impl Group {
 
     /// Whether the group would have a protocol in common with the member.
     fn fits(&self, request: &JoinGroupRequest) -> bool {
+        if !self.consumers.is_empty() {
+            return false;
+        }
         if self.phase == Phase::Empty || self.members.is_empty() {
             return !request.protocol_type.is_empty() && !request.protocols.is_empty();
         }

@@ -23,6 +23,9 @@ impl Group {
         now: Now,
         by: Committer<'_>,
     ) -> Result<(), Code> {
+        if !self.consumers.is_empty() {
+            return self.consumers.check_commit(by.member_id, by.instance, by.generation);
+        }
         if by.generation < 0 && self.phase == Phase::Empty {
             return Ok(());
         }
@@ -44,6 +47,15 @@ impl Group {
         &self,
         by: Committer<'_>,
     ) -> Result<(), Code> {
+        let is_member = by.generation >= 0 || !by.member_id.is_empty() || by.instance.is_some();
+        if !self.consumers.is_empty() && is_member {
+            let checked = self.consumers.check_commit(by.member_id, by.instance, by.generation);
+            // The request is older than the protocol.
+            return checked.map_err(|code| match code {
+                Code::STALE_MEMBER_EPOCH => Code::ILLEGAL_GENERATION,
+                code => code,
+            });
+        }
         if by.generation < 0 && self.phase == Phase::Empty { Ok(()) } else { self.committer(by).map(drop) }
     }
 

@@ -210,6 +210,9 @@ fn sample_of_groups(world: &World, key: ApiKey, version: i16) -> Option<Request>
             FindCoordinatorRequest { coordinator_keys: vec!["g".into()], ..Default::default() }.into()
         }
         ApiKey::JoinGroup => JoinGroupRequest { group_id: "g".into(), ..Default::default() }.into(),
+        ApiKey::ConsumerGroupHeartbeat => {
+            ConsumerGroupHeartbeatRequest { group_id: "g".into(), ..Default::default() }.into()
+        }
         ApiKey::Heartbeat => HeartbeatRequest { group_id: "g".into(), ..Default::default() }.into(),
         ApiKey::SyncGroup => SyncGroupRequest { group_id: "g".into(), ..Default::default() }.into(),
         ApiKey::LeaveGroup if version < 3 => {

@@ -1,0 +1,92 @@
+//! How partitions are given up: in a fixed order, whatever the reason.
+
+use std::mem;
+
+use super::{Membership, Phase};
+use crate::{
+    engine::{
+        catalog::snapshot::Snapshot,
+        commit::Ticket,
+        consumer::{
+            reading::Reading,
+            types::{Change, Event},
+        },
+        machine::Now,
+    },
+    types::TopicPartition,
+};
+
+impl Membership {
+    pub(super) fn give_up(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        partitions: Vec<TopicPartition>,
+        out: &mut Vec<Event>,
+    ) {
+        partitions.iter().for_each(|partition| reading.stop(partition));
+        if self.settings.has_listener && !partitions.is_empty() {
+            let number = self.tell(Change::Revoking(partitions.clone()), out);
+            self.phase = Phase::Revoking { number, partitions };
+        } else {
+            self.commit_last(now, reading, snapshot, partitions);
+        }
+    }
+
+    pub(super) fn commit_last(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        partitions: Vec<TopicPartition>,
+    ) {
+        let is_member = self.group.identity().is_some();
+        let spots = if is_member { self.auto.last(reading.progress()) } else { Vec::new() };
+        if !spots.is_empty() {
+            let ticket = self.commit_spots(now, snapshot, &spots);
+            self.auto.asked_last(ticket, spots);
+        }
+        self.phase = Phase::Committing { partitions, until: Ticket(self.tickets) };
+    }
+
+    /// When nothing is left to be committed, the partitions are forgotten.
+    pub(super) fn go_on(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        out: &mut Vec<Event>,
+    ) {
+        match mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Committing { partitions, until } if self.commits.has_ended(until) => {
+                self.given_up(now, reading, snapshot, partitions, out);
+            }
+            phase => self.phase = phase,
+        }
+    }
+
+    pub(super) fn given_up(
+        &mut self,
+        now: Now,
+        reading: &mut Reading,
+        snapshot: &Snapshot,
+        partitions: Vec<TopicPartition>,
+        out: &mut Vec<Event>,
+    ) {
+        partitions.iter().for_each(|partition| reading.remove(partition));
+        let left: Vec<_> = reading.partitions().cloned().collect();
+        if left.is_empty() {
+            self.auto.rest();
+        }
+        if self.closing.is_none() {
+            self.phase = Phase::Running;
+            self.group.revoked(now);
+        } else if left.is_empty() {
+            self.phase = Phase::Leaving;
+            self.group.leave(now, "the consumer is closed", &mut self.group_out);
+        } else {
+            self.give_up(now, reading, snapshot, left, out);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One member under the consumer protocol.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::engine::machine::{Now, deadline_after};
+use crate::wire::messages::ConsumerGroupHeartbeatRequest;
+use crate::wire::str::Str;
+use crate::wire::uuid::Uuid;
+
+/// A partition by its topic's id.
+pub(super) type Key = (Uuid, i32);
+
+/// The epoch of a static member that may come back.
+pub(super) const LEFT_FOR_NOW: i32 = -2;
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) instance: Option<Str>,
+    rebalance: Duration,
+    pub(super) topics: BTreeSet<Str>,
+    pub(super) epoch: i32,
+    /// The epoch before, in which a member speaks that has not got the last answer.
+    previous: i32,
+    pub(super) target: BTreeSet<Key>,
+    /// What it may own.
+    pub(super) assigned: BTreeSet<Key>,
+    /// What it has to give up before it goes on.
+    pub(super) revoking: BTreeSet<Key>,
+    expires: Option<Instant>,
+    /// When it is thrown out if it has not given up what it has to.
+    revoked_by: Option<Instant>,
+}
+
+impl Member {
+    pub(super) fn new(instance: Option<Str>) -> Self {
+        Self {
+            instance,
+            rebalance: Duration::ZERO,
+            topics: BTreeSet::new(),
+            epoch: 0,
+            previous: 0,
+            target: BTreeSet::new(),
+            assigned: BTreeSet::new(),
+            revoking: BTreeSet::new(),
+            expires: None,
+            revoked_by: None,
+        }
+    }
+
+    /// A static member is back, under another id, and has what it had.
+    pub(super) fn come_back(self) -> Self {
+        Self { epoch: 0, previous: 0, ..self }
+    }
+
+    pub(super) fn leave_for_now(&mut self) {
+        self.epoch = LEFT_FOR_NOW;
+        self.revoked_by = None;
+    }
+
+    pub(super) fn is_heard(&mut self, now: Now, session: Duration) {
+        self.expires = Some(deadline_after(now, session));
+    }
+
+    /// When it is thrown out.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.expires, self.revoked_by].into_iter().flatten().min()
+    }
+
+    /// Whether it owns what it is assigned.
+    pub(super) fn is_settled(&self, epoch: i32) -> bool {
+        (self.epoch == epoch && self.assigned == self.target) || self.epoch == LEFT_FOR_NOW
+    }
+
+    /// Whether a heartbeat is in the member's epoch, or in the one before with nothing owned but what may be.
+    pub(super) fn accepts(&self, request: &ConsumerGroupHeartbeatRequest) -> bool {
+        let owned = request.topic_partitions.as_ref();
+        let is_within = owned.is_some_and(|owned| {
+            let mut keys =
+                owned.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic_id, *p)));
+            keys.all(|key| self.assigned.contains(&key))
+        });
+        request.member_epoch == self.epoch || (request.member_epoch == self.previous && is_within)
+    }
+
+    /// Takes what a heartbeat says; whether the group has to be assigned anew.
+    pub(super) fn take(&mut self, request: &ConsumerGroupHeartbeatRequest) -> bool {
+        if let Ok(ms) = u64::try_from(request.rebalance_timeout_ms) {
+            self.rebalance = Duration::from_millis(ms);
+        }
+        let Some(topics) = &request.subscribed_topic_names else { return false };
+        let topics: BTreeSet<Str> = topics.iter().cloned().collect();
+        let has_news = topics != self.topics;
+        self.topics = topics;
+        has_news
+    }
+
+    /// Goes the next step to what is assigned in `epoch`. `owned` is what the member says that it has.
+    pub(super) fn reconcile(
+        &mut self,
+        now: Now,
+        epoch: i32,
+        owned: Option<&BTreeSet<Key>>,
+        is_taken: impl Fn(&Key) -> bool,
+    ) {
+        let still_has = |keys: &BTreeSet<Key>| owned.is_none_or(|owned| !keys.is_disjoint(owned));
+        if !self.revoking.is_empty() {
+            if still_has(&self.revoking) {
+                return;
+            }
+            self.revoking.clear();
+            self.revoked_by = None;
+        }
+        let given_up: BTreeSet<Key> = self.assigned.difference(&self.target).copied().collect();
+        self.assigned.retain(|key| self.target.contains(key));
+        if !given_up.is_empty() && still_has(&given_up) {
+            self.revoking = given_up;
+            self.revoked_by = Some(deadline_after(now, self.rebalance));
+            return;
+        }
+        let free = self.target.iter().filter(|key| !is_taken(key));
+        self.assigned.extend(free.copied());
+        if self.epoch != epoch {
+            self.previous = self.epoch;
+            self.epoch = epoch;
+        }
+    }
+}

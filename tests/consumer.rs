@@ -6,6 +6,8 @@
 mod bad_input;
 #[path = "consumer/cancel.rs"]
 mod cancel;
+#[path = "consumer/consumer_groups.rs"]
+mod consumer_groups;
 #[path = "consumer/faults.rs"]
 mod faults;
 #[path = "consumer/groups.rs"]

@@ -103,13 +103,13 @@ async fn two_members_share_the_partitions_and_take_over_from_each_other() {
 
 /// Writes down what it is told.
 #[derive(Clone, Default)]
-struct Diary {
-    entries: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Diary {
+    pub(crate) entries: Arc<Mutex<Vec<String>>>,
     /// How long each entry takes.
-    pace: Duration,
+    pub(crate) pace: Duration,
     /// Where to seek to when partitions are assigned.
-    seek: Option<i64>,
-    commit: bool,
+    pub(crate) seek: Option<i64>,
+    pub(crate) commit: bool,
 }
 
 impl Diary {
@@ -117,7 +117,7 @@ impl Diary {
         self.entries.lock().unwrap().push(format!("{what} {}", partitions.len()));
     }
 
-    fn entries(&self) -> Vec<String> {
+    pub(crate) fn entries(&self) -> Vec<String> {
         self.entries.lock().unwrap().clone()
     }
 }
@@ -158,7 +158,7 @@ impl RebalanceListener for Diary {
 }
 
 /// Reads until the member has as many partitions, and returns what it read.
-async fn settle(members: &[(&Consumer, usize)]) -> Vec<i32> {
+pub(crate) async fn settle(members: &[(&Consumer, usize)]) -> Vec<i32> {
     let mut numbers = Vec::new();
     for _ in 0..10_000 {
         if members.iter().all(|(member, count)| member.assignment().len() == *count) {

@@ -1,7 +1,8 @@
 //! Consume, transform, produce, exactly once: two copiers in one group on a real cluster, while brokers and copiers are
 //! killed (-9) and started again at random.
 //!
-//! On Kafka 4.4.0 for 20 s by default. `MILENA_EOS_SECONDS=180` goes on for so long, on 4.4.0 and then on 3.9.1.
+//! On Kafka 4.4.0 for 20 s by default. `MILENA_EOS_SECONDS=180` goes on for so long, on 4.4.0 and then on 3.9.1;
+//! `MILENA_EOS_PROTOCOL=consumer` has the copiers' group use the consumer protocol (KIP-848).
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -54,7 +55,11 @@ fn what_is_read_is_written_exactly_once_while_all_are_killed() {
         let cluster = RealCluster::builder(*version)
             .nodes(3)
             .with_property("broker.session.timeout.ms", "3000")
-            .with_property("group.min.session.timeout.ms", "1000");
+            .with_property("group.min.session.timeout.ms", "1000")
+            .with_property("group.consumer.min.session.timeout.ms", "1000")
+            .with_property("group.consumer.session.timeout.ms", "3000")
+            .with_property("group.consumer.min.heartbeat.interval.ms", "300")
+            .with_property("group.consumer.heartbeat.interval.ms", "300");
         let Some(cluster) = or_skip(cluster.start()) else { return };
         Trial::new(cluster).run(duration);
     }
@@ -85,7 +90,10 @@ impl Trial {
         created.into_values().for_each(Result::unwrap);
         let properties = env::temp_dir().join(format!("milena-eos-{}.properties", process::id()));
         // After an abort it waits for a fetch that is under way.
-        let settings = "session.timeout.ms=3000\nheartbeat.interval.ms=300\nfetch.max.wait.ms=50\n";
+        let protocol = env::var("MILENA_EOS_PROTOCOL").unwrap_or_else(|_| "classic".to_owned());
+        let settings = format!(
+            "session.timeout.ms=3000\nheartbeat.interval.ms=300\nfetch.max.wait.ms=50\ngroup.protocol={protocol}\n"
+        );
         fs::write(&properties, settings).unwrap();
         let (transactions, is_over, nodes_killed) = Default::default();
         Self { cluster, runtime, client, properties, transactions, is_over, nodes_killed }

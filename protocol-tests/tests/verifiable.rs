@@ -344,7 +344,12 @@ fn what_milena_lacks_is_refused_with_the_reason() {
         ("producer", &["--command-config", file], "neither TLS nor SASL"),
         ("producer", &["--thruoghput", "5"], "the nearest is --throughput"),
         ("producer", &["--acks", "2"], "must be -1, 0 or 1"),
-        ("consumer", &["--group-id", "g", "--group-protocol", "consumer"], "KIP-848"),
+        ("consumer", &["--group-id", "g", "--group-protocol", "eager"], "classic or consumer"),
+        (
+            "consumer",
+            &["--group-id", "g", "--group-remote-assignor", "range"],
+            "only --group-protocol consumer",
+        ),
         ("consumer", &["--group-id", "g", "--assignment-strategy", "sticky"], "RangeAssignor"),
         ("consumer", &[], "--group-id is missing"),
     ] {

@@ -137,9 +137,14 @@ impl Commits {
         self.jobs.is_empty()
     }
 
-    /// Whether everything has ended that was asked for up to this one.
-    pub(crate) fn has_ended(&self, ticket: Ticket) -> bool {
-        self.jobs.iter().all(|job| job.ticket > ticket)
+    /// Whether nothing that waits or is under way concerns one of these partitions.
+    pub(crate) fn is_done_with(&self, partitions: &[TopicPartition]) -> bool {
+        self.jobs.iter().all(|job| match &job.work {
+            Work::Commit { offsets, .. } => {
+                partitions.iter().all(|partition| !offsets.contains_key(partition))
+            }
+            Work::Fetch(_) => true,
+        })
     }
 
     /// The member goes by this from now on: what it still owns is committed under it.

@@ -85,7 +85,6 @@ enum Phase {
     /// The last commit of what is given up, and those that were asked for before.
     Committing {
         partitions: Vec<TopicPartition>,
-        until: Ticket,
     },
     /// The group's answer.
     Leaving,

@@ -9,8 +9,8 @@ use std::{
 };
 
 use milena::{
-    Batch, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, OffsetAndMetadata, RebalanceListener,
-    TopicPartition,
+    Batch, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, OffsetAndMetadata,
+    RebalanceListener, TopicPartition,
 };
 use serde_json::{Value, json};
 
@@ -60,7 +60,8 @@ impl Options {
             "--command-config",
         ];
         let given = Arguments::parse(line, &options, &["--verbose", "--enable-autocommit"])?;
-        check_protocol(&given)?;
+        let protocol = protocol(&given)?;
+        let assignor = given.text("--group-remote-assignor").map(str::to_owned);
         let mut properties = Properties::read(given.text("--command-config"))?;
         let client = settings::client(&mut properties);
         let mut consumer = settings::consumer(&mut properties);
@@ -76,6 +77,8 @@ impl Options {
         let session = given.number("--session-timeout")?.map(Duration::from_millis);
         consumer.push(move |builder| {
             let builder = builder.start_at(start).on_out_of_range(gone).commit(commit);
+            let builder = builder.protocol(protocol);
+            let builder = assignor.into_iter().fold(builder, ConsumerBuilder::server_assignor);
             let builder = instance.into_iter().fold(builder, ConsumerBuilder::group_instance_id);
             session.into_iter().fold(builder, ConsumerBuilder::session_timeout)
         });
@@ -93,23 +96,18 @@ impl Options {
     }
 }
 
-/// What milena has is the classic protocol with the range strategy.
-fn check_protocol(given: &Arguments) -> Result<(), String> {
-    match given.text("--group-protocol").unwrap_or("classic").to_ascii_lowercase().as_str() {
-        "classic" => {}
-        "consumer" => {
-            return Err("--group-protocol consumer: milena does not have the protocol of KIP-848 yet".into());
-        }
-        other => return Err(format!("--group-protocol {other}: must be classic or consumer")),
-    }
-    if given.text("--group-remote-assignor").is_some() {
+/// Of the classic protocol milena has the range strategy.
+fn protocol(given: &Arguments) -> Result<GroupProtocol, String> {
+    let protocol = settings::group_protocol(given.text("--group-protocol").unwrap_or("classic"));
+    let protocol = protocol.map_err(|reason| format!("--group-protocol {reason}"))?;
+    if given.text("--group-remote-assignor").is_some() && protocol == GroupProtocol::Classic {
         return Err("--group-remote-assignor: only --group-protocol consumer has one".to_owned());
     }
     match given.text("--assignment-strategy") {
         Some(other) if !RANGE.contains(&other) => {
             Err(format!("--assignment-strategy {other}: milena has no other than {} yet", RANGE[1]))
         }
-        _ => Ok(()),
+        _ => Ok(protocol),
     }
 }
 

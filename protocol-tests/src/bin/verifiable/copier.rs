@@ -14,9 +14,9 @@ use std::{
 };
 
 use milena::{
-    Client, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, Error, GroupMetadata, Isolation,
-    Message, OffsetAndMetadata, Position, ProducerBuilder, RebalanceListener, Record, TopicPartition,
-    TransactionalProducer,
+    Client, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, Error, GroupMetadata, GroupProtocol,
+    Isolation, Message, OffsetAndMetadata, Position, ProducerBuilder, RebalanceListener, Record,
+    TopicPartition, TransactionalProducer,
 };
 use serde_json::{Value, json};
 
@@ -84,9 +84,11 @@ impl Options {
         let client = settings::client(&mut properties);
         let mut producer = settings::producer(&mut properties);
         let session = properties.take("session.timeout.ms", settings::number).map(Duration::from_millis);
+        let protocol = properties.take("group.protocol", settings::group_protocol);
         let mut consumer = settings::consumer(&mut properties);
         properties.end()?;
         consumer.push(move |builder| builder.session_timeout(session.unwrap_or(SESSION)));
+        consumer.push(move |builder| builder.protocol(protocol.unwrap_or(GroupProtocol::Classic)));
         let timeout = Duration::from_millis(given.number("--transaction-timeout")?.unwrap_or(60_000));
         producer.push(move |builder| builder.transaction_timeout(timeout));
         let size = given.number("--transaction-size")?.unwrap_or(200);

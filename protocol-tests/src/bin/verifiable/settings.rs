@@ -3,7 +3,8 @@
 use std::{fmt, time::Duration};
 
 use milena::{
-    Acks, Compression, Config, ConsumerBuilder, Isolation, OnOutOfRange, Position, ProducerBuilder,
+    Acks, Compression, Config, ConsumerBuilder, GroupProtocol, Isolation, OnOutOfRange, Position,
+    ProducerBuilder,
 };
 
 use super::properties::Properties;
@@ -59,6 +60,7 @@ pub(crate) fn client(properties: &mut Properties) -> Changes<Config> {
     set("metadata.max.age.ms", Config::metadata_max_age);
     set("connections.max.idle.ms", Config::connections_max_idle);
     changes.take(properties, "client.id", text, |config, id| config.client_id(id));
+    changes.take(properties, "client.rack", text, |config, rack| config.client_rack(rack));
     changes.take(properties, "receive.message.max.bytes", number, Config::receive_message_max_bytes);
     let pairs = [
         (
@@ -135,7 +137,6 @@ pub(crate) fn consumer(properties: &mut Properties) -> Changes<ConsumerBuilder> 
     if properties.take("check.crcs", boolean) == Some(false) {
         tracing::warn!("check.crcs is not kept: milena always checks");
     }
-    properties.refuse("client.rack", "milena does not fetch from followers yet");
     for (key, option) in [
         ("auto.offset.reset", "--reset-policy"),
         ("enable.auto.commit", "--enable-autocommit"),
@@ -155,6 +156,15 @@ pub(crate) fn reset_policy(value: &str) -> Result<(Position, OnOutOfRange), Stri
         "latest" => Ok((Position::Latest, OnOutOfRange::Latest)),
         "none" => Ok((Position::Committed, OnOutOfRange::Fail)),
         _ => Err(format!("{value}: must be earliest, latest or none")),
+    }
+}
+
+/// Java's names of the protocols.
+pub(crate) fn group_protocol(value: &str) -> Result<GroupProtocol, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "classic" => Ok(GroupProtocol::Classic),
+        "consumer" => Ok(GroupProtocol::Consumer),
+        _ => Err(format!("{value}: must be classic or consumer")),
     }
 }
 
@@ -257,7 +267,6 @@ mod tests {
             assert!(told.contains(reason) && !told.contains("secret"), "{text}: {told}");
         }
         for (text, reason) in [
-            ("client.rack=a", "followers"),
             ("group.protocol=consumer", "--group-protocol"),
             ("auto.offset.reset=latest", "--reset-policy"),
             ("isolation.levle=read_committed", "the nearest is isolation.level"),

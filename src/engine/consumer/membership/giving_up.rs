@@ -6,7 +6,6 @@ use super::{Membership, Phase};
 use crate::{
     engine::{
         catalog::snapshot::Snapshot,
-        commit::Ticket,
         consumer::{
             reading::Reading,
             types::{Change, Event},
@@ -47,7 +46,7 @@ impl Membership {
             let ticket = self.commit_spots(now, snapshot, &spots);
             self.auto.asked_last(ticket, spots);
         }
-        self.phase = Phase::Committing { partitions, until: Ticket(self.tickets) };
+        self.phase = Phase::Committing { partitions };
     }
 
     /// When nothing is left to be committed, the partitions are forgotten.
@@ -59,7 +58,7 @@ impl Membership {
         out: &mut Vec<Event>,
     ) {
         match mem::replace(&mut self.phase, Phase::Running) {
-            Phase::Committing { partitions, until } if self.commits.has_ended(until) => {
+            Phase::Committing { partitions } if self.commits.is_done_with(&partitions) => {
                 self.given_up(now, reading, snapshot, partitions, out);
             }
             phase => self.phase = phase,

@@ -25,7 +25,16 @@ pub(super) struct Book {
     /// Up to where everything was handed out, by partition.
     prefix: BTreeMap<i32, i64>,
     /// What members have asked to have committed, by generation, member and partition: the newest offset.
-    commits: BTreeMap<(i32, String, i32), i64>,
+    commits: BTreeMap<(Tenure, i32), i64>,
+}
+
+/// How long somebody has had a partition without a break.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tenure {
+    pub(super) member: String,
+    pub(super) generation: i32,
+    /// A member may lose a partition and get it back in the same epoch.
+    pub(super) number: u64,
 }
 
 impl Book {
@@ -48,12 +57,12 @@ impl Book {
         self.prefix.get(&partition).copied().unwrap_or(0)
     }
 
-    /// A member asks for a commit. What was not handed out is not committed, and nothing goes back in a generation.
+    /// A member asks for a commit. What was not handed out is not committed, and nothing goes back in a tenure.
     /// Whether it was asked for before.
-    pub(super) fn commit(&mut self, generation: i32, member: &str, partition: i32, offset: i64) -> bool {
+    pub(super) fn commit(&mut self, tenure: Tenure, partition: i32, offset: i64) -> bool {
         let prefix = self.prefix(partition);
         assert!(offset <= prefix, "{offset} of partition {partition} is committed, {prefix} was handed out");
-        let newest = self.commits.insert((generation, member.to_owned(), partition), offset);
+        let newest = self.commits.insert((tenure, partition), offset);
         assert!(
             newest <= Some(offset),
             "a commit of {offset} in partition {partition} goes back from {newest:?}"

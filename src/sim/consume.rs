@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     answers,
-    book::{Book, GROUP},
+    book::{Book, GROUP, Tenure},
     client::SimClient,
     user::{Taken, User},
     world::{PARTITIONS, TOPIC, World},
@@ -75,6 +75,8 @@ pub(super) struct Consumer {
     book: Rc<RefCell<Book>>,
     /// The offset that must be handed out next, where the position is known.
     next: BTreeMap<TopicPartition, Option<i64>>,
+    /// How often each partition was assigned.
+    tenures: BTreeMap<TopicPartition, u64>,
     /// What the user has asked for, and when it must be answered.
     asked: BTreeMap<Ticket, Instant>,
     /// Changes that the listener works on, and until when.
@@ -108,6 +110,7 @@ impl Consumer {
             user,
             book,
             next: BTreeMap::new(),
+            tenures: BTreeMap::new(),
             asked: BTreeMap::new(),
             listener: VecDeque::new(),
             closing: None,
@@ -263,6 +266,9 @@ impl Consumer {
         self.next.retain(|partition, _| assigned.contains(partition));
         for partition in assigned {
             let position = self.hand.position(&partition).map(|spot| spot.offset);
+            if !self.next.contains_key(&partition) {
+                *self.tenures.entry(partition.clone()).or_default() += 1;
+            }
             let next = self.next.entry(partition.clone()).or_default();
             if next.is_none()
                 && self.closing.is_none()
@@ -308,8 +314,11 @@ impl Consumer {
         for topic in &request.topics {
             for asked in &topic.partitions {
                 let (index, offset) = (asked.partition_index, asked.committed_offset);
-                let is_again = self.book.borrow_mut().commit(generation, &request.member_id, index, offset);
-                let is_assigned = assigned.contains(&TopicPartition::new(TOPIC, index));
+                let partition = TopicPartition::new(TOPIC, index);
+                let number = self.tenures.get(&partition).copied().unwrap_or(0);
+                let tenure = Tenure { member: request.member_id.to_string(), generation, number };
+                let is_again = self.book.borrow_mut().commit(tenure, index, offset);
+                let is_assigned = assigned.contains(&partition);
                 assert!(is_assigned || is_again, "partition {index} is committed and not assigned");
             }
         }

@@ -80,15 +80,17 @@ fn check(state: &mut State, call: &Call, request: &TxnOffsetCommitRequest) -> Re
     };
     ensure_group(state, &request.group_id, by, call.version >= BY_ID)?;
     let check = |group: &mut Group| group.check_commit_in_transaction(by);
-    state.with_group(&request.group_id, check).unwrap_or(Err(Code::UNKNOWN_MEMBER_ID))?;
+    let checked = state.with_group(&request.group_id, check).unwrap_or(Err(Code::UNKNOWN_MEMBER_ID));
+    checked.map_err(|code| as_known(code, call.version))?;
     state.open_offsets(partition, producer.id, producer.epoch);
     Ok(())
 }
 
-/// What the coordinator of transactions says, in words that the version knows.
+/// What coordinators say, in words that the version knows.
 fn as_known(code: Code, version: i16) -> Code {
     match code {
         Code::TRANSACTION_ABORTABLE if version < KNOWS_ABORTABLE => Code::INVALID_TXN_STATE,
+        Code::STALE_MEMBER_EPOCH if version < BY_ID => Code::ILLEGAL_GENERATION,
         Code::CONCURRENT_TRANSACTIONS if version < ADDS => Code::COORDINATOR_NOT_AVAILABLE,
         code => code,
     }

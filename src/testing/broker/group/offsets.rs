@@ -49,12 +49,7 @@ impl Group {
     ) -> Result<(), Code> {
         let is_member = by.generation >= 0 || !by.member_id.is_empty() || by.instance.is_some();
         if !self.consumers.is_empty() && is_member {
-            let checked = self.consumers.check_commit(by.member_id, by.instance, by.generation);
-            // The request is older than the protocol.
-            return checked.map_err(|code| match code {
-                Code::STALE_MEMBER_EPOCH => Code::ILLEGAL_GENERATION,
-                code => code,
-            });
+            return self.consumers.check_commit(by.member_id, by.instance, by.generation);
         }
         if by.generation < 0 && self.phase == Phase::Empty { Ok(()) } else { self.committer(by).map(drop) }
     }

@@ -1,6 +1,9 @@
 //! Commits without being told to: on a timer, and before partitions are given up.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::coverage::Coverage;
 use crate::{
@@ -23,8 +26,8 @@ pub(super) struct AutoCommit {
     due: Option<Instant>,
     /// The last one by the timer.
     asked: Option<Ticket>,
-    /// The last one before partitions are given up.
-    last: Option<Ticket>,
+    /// Those before partitions are given up: more may be given up before the first of them has ended.
+    last: BTreeSet<Ticket>,
     coverage: Coverage,
 }
 
@@ -39,7 +42,7 @@ pub(super) enum Settled {
 
 impl AutoCommit {
     pub(super) fn new(every: Option<Duration>) -> Self {
-        Self { every, due: None, asked: None, last: None, coverage: Coverage::default() }
+        Self { every, due: None, asked: None, last: BTreeSet::new(), coverage: Coverage::default() }
     }
 
     /// These partitions are owned from now on. What is known of an earlier time with them says nothing.
@@ -83,7 +86,7 @@ impl AutoCommit {
 
     pub(super) fn asked_last(&mut self, ticket: Ticket, spots: Vec<(TopicPartition, Spot)>) {
         self.coverage.expect(ticket, spots);
-        self.last = Some(ticket);
+        self.last.insert(ticket);
     }
 
     /// The user commits.
@@ -102,7 +105,7 @@ impl AutoCommit {
         if self.asked.take_if(|asked| *asked == ticket).is_some() {
             self.due = self.due.and_then(|_| self.next(now));
             Settled::Timed
-        } else if self.last.take_if(|last| *last == ticket).is_some() {
+        } else if self.last.remove(&ticket) {
             Settled::Last
         } else {
             Settled::Users
@@ -157,6 +160,20 @@ mod tests {
         auto.begin(now, &[tp(0)]);
         assert_eq!(auto.last(progress(0, 3)).len(), 1, "somebody else may have committed meanwhile");
         assert!(auto.last(progress(1, 3)).is_empty(), "what stayed is covered");
+    }
+
+    #[test]
+    fn more_may_be_given_up_before_the_first_commit_has_ended() {
+        let now = script::start();
+        let mut auto = AutoCommit::new(Some(EVERY));
+        auto.begin(now, &[tp(0), tp(1)]);
+        for (ticket, index) in [(1, 0), (2, 1)] {
+            let spots = auto.last(progress(index, 3));
+            auto.asked_last(Ticket(ticket), spots);
+        }
+        for ticket in [1, 2] {
+            assert_eq!(auto.settle(now, Ticket(ticket), &Ok(())), Settled::Last);
+        }
     }
 
     #[test]

@@ -64,6 +64,10 @@ pub(crate) struct ConsumerGroup {
     is_full: bool,
     /// No heartbeat before: the last one was refused for a while.
     not_before: Option<Instant>,
+    /// When the heartbeat was sent that brought the last assignment, or the first after which none was answered: the
+    /// coordinator's time for giving partitions up began no earlier.
+    assigned_at: Instant,
+    unheard_since: Option<Instant>,
     /// When to look for topics again of which only ids are known.
     refresh_at: Option<Instant>,
     /// Troubles in a row.
@@ -113,6 +117,8 @@ impl ConsumerGroup {
             heartbeat,
             is_full: true,
             not_before: None,
+            assigned_at: now.instant,
+            unheard_since: None,
             refresh_at: None,
             failures: 0,
             tokens,
@@ -194,13 +200,18 @@ impl ConsumerGroup {
     fn answered(&mut self, now: Now, sent: Instant, outcome: Outcome, out: &mut Outbox<Event>) {
         let response = match read(outcome) {
             Ok(response) => response,
-            Err(error) => return self.unreachable(now, error, out),
+            Err(error) => {
+                self.unheard_since.get_or_insert(sent);
+                return self.unreachable(now, error, out);
+            }
         };
         let code = Code::new(response.error_code);
         if code != Code::NONE {
+            self.unheard_since.get_or_insert(sent);
             return self.refused(now, code, response.error_message, out);
         }
         self.failures = 0;
+        let heard_since = self.unheard_since.take().unwrap_or(sent);
         self.heartbeat.set_interval(millis(response.heartbeat_interval_ms));
         let joins = !self.is_member();
         if joins {
@@ -220,6 +231,7 @@ impl ConsumerGroup {
         }
         if let Some(assigned) = response.assignment {
             self.assignment.assign(assigned);
+            self.assigned_at = heard_since;
         }
     }
 
@@ -239,7 +251,8 @@ impl ConsumerGroup {
         }
         if !step.revoke.is_empty() {
             tracing::info!(group = %self.settings.group, epoch = self.epoch, partitions = ?step.revoke, "giving partitions up");
-            let until = deadline_after(now, self.settings.rebalance_timeout);
+            let until = self.assigned_at.checked_add(self.settings.rebalance_timeout);
+            let until = until.unwrap_or_else(|| deadline_after(now, self.settings.rebalance_timeout));
             self.state = State::Revoking { partitions: step.revoke.clone(), until };
             out.events.push(Event::Revoke(step.revoke));
         } else if !step.add.is_empty() {
@@ -396,15 +409,12 @@ impl Protocol for ConsumerGroup {
     }
 
     fn tick(&mut self, now: Now, snapshot: &Arc<Snapshot>, out: &mut Outbox<Event>) {
-        if let State::Revoking { partitions, until } = &self.state
-            && *until <= now.instant
-        {
-            tracing::warn!(group = %self.settings.group, "giving partitions up took too long: they are lost");
-            self.assignment.give_up(partitions);
-            out.events.push(Event::Lost(partitions.clone()));
-            self.state = State::Stable;
-        }
         self.reconcile(now, snapshot, out);
+        if matches!(self.state, State::Revoking { until, .. } if until <= now.instant) {
+            // The coordinator throws the member out, and gives to others what it was reading too.
+            tracing::warn!(group = %self.settings.group, "giving partitions up took too long: all are lost");
+            self.rejoin(now, out);
+        }
         if self.is_member() {
             self.beat(now, out);
         }

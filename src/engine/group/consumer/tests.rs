@@ -221,22 +221,40 @@ fn an_assignment_that_comes_while_partitions_are_given_up_is_taken_next() {
 }
 
 #[test]
-fn partitions_that_are_not_given_up_in_time_are_lost_and_the_others_kept() {
+fn a_member_that_does_not_give_up_in_time_has_lost_everything() {
     let mut bench = Bench::owning(&[0, 1]);
     bench.advance(INTERVAL);
     let (token, _) = bench.heartbeat();
     bench.respond(token, 3, Some(&[1]));
     bench.tick();
     bench.events();
-    for _ in 0..60 {
+    for _ in 0..59 {
         bench.advance(INTERVAL);
         if let Some((token, _)) = bench.tick() {
             bench.respond(token, 3, None);
         }
+        assert!(bench.events().is_empty());
     }
+    // Counted from when the heartbeat was sent: the coordinator throws the member out, with all that it has.
+    bench.advance(INTERVAL);
+    let (_, joins) = bench.heartbeat();
+    assert_eq!((bench.events(), joins.member_epoch), (vec!["lost t-0 t-1".to_owned()], 0));
+}
+
+#[test]
+fn the_time_for_giving_up_counts_from_the_first_heartbeat_that_was_not_answered() {
+    let mut bench = Bench::owning(&[0, 1]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.group.answer(bench.now, token, script::failure(), &mut bench.out);
+    bench.group.set_coordinator(Some(NodeId(1)));
+    bench.advance(20 * SECOND);
+    let (token, _) = bench.heartbeat();
+    bench.respond(token, 2, Some(&[1]));
     bench.tick();
-    assert_eq!(bench.events(), ["lost t-0"]);
-    assert!(bench.group.identity().is_some());
+    assert_eq!(bench.group.deadline().map(|at| at <= bench.now.instant + 280 * SECOND), Some(true));
+    let State::Revoking { until, .. } = bench.group.state else { panic!("{:?}", bench.group.state) };
+    assert_eq!(until, bench.now.instant + 280 * SECOND);
 }
 
 #[test]

@@ -68,6 +68,10 @@ pub(crate) struct ConsumerGroup {
     /// coordinator's time for giving partitions up began no earlier.
     assigned_at: Instant,
     unheard_since: Option<Instant>,
+    /// When the coordinator throws the member out, unless it has heard by then that partitions were given up.
+    give_up_by: Option<Instant>,
+    /// Whether the heartbeat under way says so.
+    is_telling: bool,
     /// When to look for topics again of which only ids are known.
     refresh_at: Option<Instant>,
     /// Troubles in a row.
@@ -87,11 +91,8 @@ enum State {
         sent: Instant,
     },
     Stable,
-    /// Waits for the user to give these up, no longer than until then.
-    Revoking {
-        partitions: Vec<TopicPartition>,
-        until: Instant,
-    },
+    /// Waits for the user to give these up.
+    Revoking(Vec<TopicPartition>),
     /// Leaves, whatever the answer is; and joins again, if that is wanted.
     Leaving {
         token: Token,
@@ -119,6 +120,8 @@ impl ConsumerGroup {
             not_before: None,
             assigned_at: now.instant,
             unheard_since: None,
+            give_up_by: None,
+            is_telling: false,
             refresh_at: None,
             failures: 0,
             tokens,
@@ -127,7 +130,7 @@ impl ConsumerGroup {
     }
 
     fn is_member(&self) -> bool {
-        matches!(self.state, State::Stable | State::Revoking { .. })
+        matches!(self.state, State::Stable | State::Revoking(_))
     }
 
     // ---- heartbeats ------------------------------------------------------------------------------------------
@@ -135,7 +138,7 @@ impl ConsumerGroup {
     fn send_join(&mut self, now: Now, out: &mut Outbox<Event>) {
         let Some(coordinator) = self.coordinator else { return };
         self.heartbeat.end();
-        self.not_before = None;
+        (self.not_before, self.give_up_by) = (None, None);
         self.epoch = JOIN;
         self.is_full = true;
         let token = self.call(now, coordinator, JOIN, self.settings.request_timeout, out);
@@ -182,7 +185,8 @@ impl ConsumerGroup {
         let mut request = if is_full { requests::full(&self.settings, head) } else { head };
         // While partitions are given up, the coordinator is to wait.
         let may_tell = matches!(self.state, State::Stable | State::Due(_));
-        if epoch >= JOIN && (is_full || (may_tell && !self.assignment.is_told())) {
+        self.is_telling = epoch >= JOIN && may_tell && (is_full || !self.assignment.is_told());
+        if self.is_telling || (epoch >= JOIN && is_full) {
             request.topic_partitions = Some(self.assignment.tell());
         }
         let token = self.tokens.next();
@@ -212,6 +216,9 @@ impl ConsumerGroup {
         }
         self.failures = 0;
         let heard_since = self.unheard_since.take().unwrap_or(sent);
+        if std::mem::take(&mut self.is_telling) {
+            self.give_up_by = None;
+        }
         self.heartbeat.set_interval(millis(response.heartbeat_interval_ms));
         let joins = !self.is_member();
         if joins {
@@ -253,7 +260,8 @@ impl ConsumerGroup {
             tracing::info!(group = %self.settings.group, epoch = self.epoch, partitions = ?step.revoke, "giving partitions up");
             let until = self.assigned_at.checked_add(self.settings.rebalance_timeout);
             let until = until.unwrap_or_else(|| deadline_after(now, self.settings.rebalance_timeout));
-            self.state = State::Revoking { partitions: step.revoke.clone(), until };
+            self.give_up_by = self.give_up_by.or(Some(until));
+            self.state = State::Revoking(step.revoke.clone());
             out.events.push(Event::Revoke(step.revoke));
         } else if !step.add.is_empty() {
             tracing::info!(group = %self.settings.group, epoch = self.epoch, partitions = ?step.add, "assigned");
@@ -380,7 +388,7 @@ impl Protocol for ConsumerGroup {
     }
 
     fn revoked(&mut self, _: Now) {
-        if let State::Revoking { partitions, .. } = &self.state {
+        if let State::Revoking(partitions) = &self.state {
             self.assignment.give_up(partitions);
             self.state = State::Stable;
         }
@@ -410,7 +418,7 @@ impl Protocol for ConsumerGroup {
 
     fn tick(&mut self, now: Now, snapshot: &Arc<Snapshot>, out: &mut Outbox<Event>) {
         self.reconcile(now, snapshot, out);
-        if matches!(self.state, State::Revoking { until, .. } if until <= now.instant) {
+        if self.is_member() && self.give_up_by.is_some_and(|at| at <= now.instant) {
             // The coordinator throws the member out, and gives to others what it was reading too.
             tracing::warn!(group = %self.settings.group, "giving partitions up took too long: all are lost");
             self.rejoin(now, out);
@@ -426,13 +434,10 @@ impl Protocol for ConsumerGroup {
     fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Due(at) => Some(*at).filter(|_| self.coordinator.is_some()),
-            State::Stable | State::Revoking { .. } => {
-                let step = match &self.state {
-                    State::Revoking { until, .. } => Some(*until),
-                    _ => self.refresh_at,
-                };
+            State::Stable | State::Revoking(_) => {
+                let refresh = self.refresh_at.filter(|_| matches!(self.state, State::Stable));
                 let news = self.not_before.filter(|_| self.coordinator.is_some() && self.heartbeat.is_idle());
-                [step, news].into_iter().fold(Some(self.heartbeat.deadline()), earlier)
+                [self.give_up_by, refresh, news].into_iter().fold(Some(self.heartbeat.deadline()), earlier)
             }
             State::Out | State::Joining { .. } | State::Leaving { .. } | State::Dead => None,
         }

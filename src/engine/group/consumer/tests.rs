@@ -253,8 +253,14 @@ fn the_time_for_giving_up_counts_from_the_first_heartbeat_that_was_not_answered(
     bench.respond(token, 2, Some(&[1]));
     bench.tick();
     assert_eq!(bench.group.deadline().map(|at| at <= bench.now.instant + 280 * SECOND), Some(true));
-    let State::Revoking { until, .. } = bench.group.state else { panic!("{:?}", bench.group.state) };
-    assert_eq!(until, bench.now.instant + 280 * SECOND);
+    let until = bench.now.instant + 280 * SECOND;
+    assert_eq!(bench.group.give_up_by, Some(until));
+    // It is over when the coordinator has heard of it, and not before.
+    bench.group.revoked(bench.now);
+    let (token, tells) = bench.heartbeat();
+    assert_eq!((told(&tells), bench.group.give_up_by), (Some(vec![1]), Some(until)));
+    bench.respond(token, 3, None);
+    assert_eq!(bench.group.give_up_by, None);
 }
 
 #[test]

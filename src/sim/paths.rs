@@ -56,13 +56,34 @@ pub(super) const OF_READERS: &[&str] = &[
     "user: seeks",
 ];
 
-/// As [`EVERYWHERE`], where a group reads.
-pub(super) const OF_GROUPS: &[&str] = &[
+/// As [`EVERYWHERE`], where a group reads, by either protocol.
+pub(super) const OF_ANY_GROUP: &[&str] = &[
     "Fetch: FENCED_LEADER_EPOCH",
     "Fetch: NONE",
-    "Fetch: NOT_LEADER_OR_FOLLOWER",
     "Fetch: another replica is nearer",
     "FindCoordinator: NONE",
+    "ListOffsets: NONE",
+    "OffsetCommit: NONE",
+    "OffsetCommit: NOT_COORDINATOR",
+    "OffsetFetch: NONE",
+    "cast: a consumer has closed",
+    "cast: a machine loses power",
+    "cast: a member closes",
+    "cast: a member joins",
+    "cast: a process crashes",
+    "cast: a process stands still",
+    "cast: a static member joins",
+    "commit: done",
+    "fault: a coordinator moved",
+    "listener: Assigned",
+    "listener: Lost",
+    "listener: Revoking",
+    "look-up: done",
+];
+
+/// Beside [`OF_ANY_GROUP`], under the classic protocol.
+pub(super) const OF_GROUPS: &[&str] = &[
+    "Fetch: NOT_LEADER_OR_FOLLOWER",
     "Heartbeat: ILLEGAL_GENERATION",
     "Heartbeat: NONE",
     "Heartbeat: NOT_COORDINATOR",
@@ -73,29 +94,12 @@ pub(super) const OF_GROUPS: &[&str] = &[
     "JoinGroup: NOT_COORDINATOR",
     "JoinGroup: UNKNOWN_MEMBER_ID",
     "LeaveGroup: NONE",
-    "ListOffsets: NONE",
-    "OffsetCommit: NONE",
-    "OffsetCommit: NOT_COORDINATOR",
-    "OffsetFetch: NONE",
     "SyncGroup: NONE",
     "SyncGroup: REBALANCE_IN_PROGRESS",
-    "cast: a consumer has closed",
-    "cast: a machine loses power",
-    "cast: a member closes",
-    "cast: a member joins",
-    "cast: a process crashes",
-    "cast: a process stands still",
-    "cast: a static member joins",
-    "commit: done",
-    "fault: a coordinator moved",
-    "listener: Assigned",
-    "listener: Lost",
-    "listener: Revoking",
-    "look-up: done",
     "user: Timeout",
 ];
 
-/// As [`OF_GROUPS`], under the consumer protocol.
+/// Beside [`OF_ANY_GROUP`], under the consumer protocol.
 pub(super) const OF_CONSUMER_GROUPS: &[&str] = &[
     "ConsumerGroupHeartbeat: COORDINATOR_LOAD_IN_PROGRESS",
     "ConsumerGroupHeartbeat: FENCED_MEMBER_EPOCH",
@@ -103,28 +107,7 @@ pub(super) const OF_CONSUMER_GROUPS: &[&str] = &[
     "ConsumerGroupHeartbeat: NOT_COORDINATOR",
     "ConsumerGroupHeartbeat: UNKNOWN_MEMBER_ID",
     "ConsumerGroupHeartbeat: UNRELEASED_INSTANCE_ID",
-    "Fetch: FENCED_LEADER_EPOCH",
-    "Fetch: NONE",
-    "Fetch: another replica is nearer",
-    "FindCoordinator: NONE",
-    "ListOffsets: NONE",
-    "OffsetCommit: NONE",
-    "OffsetCommit: NOT_COORDINATOR",
     "OffsetCommit: STALE_MEMBER_EPOCH",
-    "OffsetFetch: NONE",
-    "cast: a consumer has closed",
-    "cast: a machine loses power",
-    "cast: a member closes",
-    "cast: a member joins",
-    "cast: a process crashes",
-    "cast: a process stands still",
-    "cast: a static member joins",
-    "commit: done",
-    "fault: a coordinator moved",
-    "listener: Assigned",
-    "listener: Lost",
-    "listener: Revoking",
-    "look-up: done",
     "user: pauses",
     "user: resumes",
 ];

@@ -21,10 +21,10 @@ use crate::{
         assign::{self, Member},
         backoff::Random,
         catalog::snapshot::Snapshot,
-        machine::{Call, Failure, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after},
+        machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after},
         partition::Identity,
     },
-    error::{Code, Disposition, Error, ErrorKind},
+    error::{Code, Disposition, Error},
     types::{NodeId, TopicName, TopicPartition},
     wire::{
         calls::{Request, Response},
@@ -35,7 +35,7 @@ use crate::{
 
 use super::{
     heartbeat::Heartbeat,
-    protocol::{Event, Protocol},
+    protocol::{Event, Protocol, read},
     settings::GroupSettings,
 };
 
@@ -127,11 +127,7 @@ impl Protocol for Classic {
 
     fn identity(&self) -> Option<Identity> {
         let member = matches!(self.state, State::Stable | State::Revoking { .. });
-        member.then(|| Identity {
-            member_id: self.member_id.clone(),
-            instance_id: self.settings.instance_id.clone(),
-            generation: self.generation,
-        })
+        member.then(|| self.settings.identity(&self.member_id, self.generation))
     }
 
     fn join(&mut self, now: Now, reason: &'static str) {
@@ -418,8 +414,7 @@ impl Classic {
         }
         let Some(coordinator) = self.coordinator else { return };
         let request = requests::heartbeat(&self.settings, &self.member_id, self.generation);
-        // A coordinator that hangs is to be noticed while there is time to find another.
-        let patience = self.settings.request_timeout.min(self.settings.session_timeout / 3);
+        let patience = self.settings.heartbeat_patience();
         let token = self.call(now, coordinator, request.into(), patience, out);
         self.heartbeat.asked(now, token);
     }
@@ -472,9 +467,7 @@ impl Classic {
             Code::FENCED_INSTANCE_ID => {
                 self.lose(out);
                 self.state = State::Dead;
-                let identity = self.settings.instance_id.as_deref().unwrap_or_default();
-                let identity = format!("group.instance.id {identity:?} of group {:?}", &*self.settings.group);
-                out.events.push(Event::Fatal(ErrorKind::Fenced { identity }.into()));
+                out.events.push(Event::Fatal(self.settings.fenced()));
             }
             Code::REBALANCE_IN_PROGRESS => self.again(now, "the group rebalances"),
             _ => match code.disposition() {
@@ -567,17 +560,6 @@ fn counts<'a>(
     snapshot: &Snapshot,
 ) -> BTreeMap<TopicName, Option<u32>> {
     topics.into_iter().map(|topic| (topic.clone(), snapshot.partition_count(topic))).collect()
-}
-
-fn read<T: TryFrom<Response>>(outcome: Outcome) -> Result<T, Error> {
-    let malformed = || {
-        let detail = "the answer belongs to another request".to_owned();
-        Error::from(ErrorKind::Malformed { peer: "the coordinator".to_owned(), detail })
-    };
-    match outcome {
-        Ok(answer) => T::try_from(answer.response).map_err(|_| malformed()),
-        Err(Failure { error, .. }) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -21,22 +21,19 @@ use assignment::Assignment;
 
 use super::{
     heartbeat::Heartbeat,
-    protocol::{Event, Protocol},
+    protocol::{Event, Protocol, read},
     settings::GroupSettings,
 };
 use crate::{
     engine::{
         backoff::Random,
         catalog::snapshot::Snapshot,
-        machine::{
-            Call, Failure, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier,
-        },
+        machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier},
         partition::Identity,
     },
     error::{Code, Disposition, Error, ErrorKind},
     types::{NodeId, TopicPartition},
     wire::{
-        calls::Response,
         messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
         str::Str,
         uuid::Uuid,
@@ -155,8 +152,7 @@ impl ConsumerGroup {
         let rests = self.not_before.is_some_and(|at| at > now.instant);
         let Some(coordinator) = self.coordinator.filter(|_| (is_due || has_news) && !rests) else { return };
         self.not_before = None;
-        // A coordinator that hangs is to be noticed while there is time to find another.
-        let patience = self.settings.request_timeout.min(self.settings.session_timeout / 3);
+        let patience = self.settings.heartbeat_patience();
         let token = self.call(now, coordinator, self.epoch, patience, out);
         self.heartbeat.asked(now, token);
     }
@@ -202,7 +198,7 @@ impl ConsumerGroup {
     }
 
     fn answered(&mut self, now: Now, sent: Instant, outcome: Outcome, out: &mut Outbox<Event>) {
-        let response = match read(outcome) {
+        let response = match read::<ConsumerGroupHeartbeatResponse>(outcome) {
             Ok(response) => response,
             Err(error) => {
                 self.unheard_since.get_or_insert(sent);
@@ -293,9 +289,7 @@ impl ConsumerGroup {
             Code::FENCED_INSTANCE_ID => {
                 self.lose(out);
                 self.state = State::Dead;
-                let identity = self.settings.instance_id.as_deref().unwrap_or_default();
-                let identity = format!("group.instance.id {identity:?} of group {:?}", &*self.settings.group);
-                out.events.push(Event::Fatal(ErrorKind::Fenced { identity }.into()));
+                out.events.push(Event::Fatal(self.settings.fenced()));
             }
             Code::UNSUPPORTED_VERSION => {
                 out.events.push(Event::Unsupported(error()));
@@ -371,11 +365,7 @@ impl Protocol for ConsumerGroup {
     }
 
     fn identity(&self) -> Option<Identity> {
-        self.is_member().then(|| Identity {
-            member_id: self.member_id.clone(),
-            instance_id: self.settings.instance_id.clone(),
-            generation: self.epoch,
-        })
+        self.is_member().then(|| self.settings.identity(&self.member_id, self.epoch))
     }
 
     fn join(&mut self, now: Now, reason: &'static str) {
@@ -473,19 +463,6 @@ impl Protocol for ConsumerGroup {
 
 fn millis(ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
-}
-
-fn read(outcome: Outcome) -> Result<ConsumerGroupHeartbeatResponse, Error> {
-    match outcome {
-        Ok(answer) => match answer.response {
-            Response::ConsumerGroupHeartbeat(response) => Ok(response),
-            _ => {
-                let detail = "the answer belongs to another request".to_owned();
-                Err(ErrorKind::Malformed { peer: "the coordinator".to_owned(), detail }.into())
-            }
-        },
-        Err(Failure { error, .. }) => Err(error),
-    }
 }
 
 #[cfg(test)]

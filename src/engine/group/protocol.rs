@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Instant};
 use crate::{
     engine::{
         catalog::snapshot::Snapshot,
-        machine::{Now, Outbox, Outcome, Token},
+        machine::{Failure, Now, Outbox, Outcome, Token},
         partition::Identity,
     },
-    error::Error,
+    error::{Error, ErrorKind},
     types::{NodeId, TopicName, TopicPartition},
+    wire::calls::Response,
 };
 
 /// How a member and its coordinator agree on which partitions the member owns.
@@ -72,4 +73,16 @@ pub(crate) enum Event {
     Fatal(Error),
     /// The group was left, as was asked.
     Left,
+}
+
+/// The answer of the kind that was asked for.
+pub(super) fn read<T: TryFrom<Response>>(outcome: Outcome) -> Result<T, Error> {
+    let malformed = || {
+        let detail = "the answer belongs to another request".to_owned();
+        Error::from(ErrorKind::Malformed { peer: "the coordinator".to_owned(), detail })
+    };
+    match outcome {
+        Ok(answer) => T::try_from(answer.response).map_err(|_| malformed()),
+        Err(Failure { error, .. }) => Err(error),
+    }
 }

@@ -74,17 +74,18 @@ impl Membership {
         out: &mut Vec<Event>,
     ) {
         partitions.iter().for_each(|partition| reading.remove(partition));
-        let left: Vec<_> = reading.partitions().cloned().collect();
-        if left.is_empty() {
+        let is_all = reading.partitions().next().is_none();
+        if is_all {
             self.auto.rest();
         }
         if self.closing.is_none() {
             self.phase = Phase::Running;
             self.group.revoked(now);
-        } else if left.is_empty() {
+        } else if is_all {
             self.phase = Phase::Leaving;
             self.group.leave(now, "the consumer is closed", &mut self.group_out);
         } else {
+            let left = reading.partitions().cloned().collect();
             self.give_up(now, reading, snapshot, left, out);
         }
     }

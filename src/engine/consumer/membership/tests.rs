@@ -55,20 +55,8 @@ fn reading(now: Now) -> Reading {
 }
 
 fn membership(now: Now) -> Membership {
-    let group = GroupSettings {
-        group: "g".into(),
-        instance_id: None,
-        topics: ["t".into()].into(),
-        rack: None,
-        server_assignor: None,
-        session_timeout: 45 * SECOND,
-        heartbeat_interval: 3 * SECOND,
-        rebalance_timeout: 300 * SECOND,
-        request_timeout: 30 * SECOND,
-        retry: RETRY,
-    };
     let settings = MembershipSettings {
-        group,
+        group: GroupSettings::of_tests(None),
         protocol: GroupProtocol::Classic,
         coordinator: coordinator::Settings { request_timeout: 30 * SECOND, retry: RETRY },
         commits: commit::Settings {

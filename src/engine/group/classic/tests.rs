@@ -5,10 +5,10 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     engine::{
-        backoff::Backoff,
         catalog::snapshot::{PartitionInfo, Topic},
-        machine::Answer,
+        machine::{Answer, Failure},
     },
+    error::ErrorKind,
     wire::messages::{HeartbeatResponse, LeaveGroupResponse, join_group_response::JoinGroupResponseMember},
 };
 
@@ -26,18 +26,7 @@ struct Bench {
 
 impl Bench {
     fn new(instance_id: Option<&str>) -> Self {
-        let settings = GroupSettings {
-            group: "g".into(),
-            instance_id: instance_id.map(Str::from),
-            topics: ["t".into()].into(),
-            rack: None,
-            server_assignor: None,
-            session_timeout: 45 * SECOND,
-            heartbeat_interval: 3 * SECOND,
-            rebalance_timeout: 300 * SECOND,
-            request_timeout: 30 * SECOND,
-            retry: Backoff { first: SECOND / 10, max: SECOND },
-        };
+        let settings = GroupSettings::of_tests(instance_id);
         let now = Now { instant: Instant::now(), unix_ms: 0 };
         let mut group = Classic::new(settings, now, Tokens::default(), Random::new(1));
         group.set_coordinator(Some(NodeId(1)));

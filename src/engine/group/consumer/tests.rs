@@ -5,8 +5,8 @@ use std::mem;
 use super::*;
 use crate::{
     engine::{
-        backoff::Backoff,
         catalog::snapshot::{PartitionInfo, Topic},
+        machine::Failure,
         script,
     },
     wire::{calls::Request, messages::consumer_group_heartbeat_response as response},
@@ -26,16 +26,9 @@ struct Bench {
 impl Bench {
     fn new(instance_id: Option<&str>) -> Self {
         let settings = GroupSettings {
-            group: "g".into(),
-            instance_id: instance_id.map(Str::from),
-            topics: ["t".into()].into(),
             rack: Some("r".into()),
             server_assignor: Some("range".into()),
-            session_timeout: 45 * SECOND,
-            heartbeat_interval: 3 * SECOND,
-            rebalance_timeout: 300 * SECOND,
-            request_timeout: 30 * SECOND,
-            retry: Backoff { first: SECOND / 10, max: SECOND },
+            ..GroupSettings::of_tests(instance_id)
         };
         let now = script::start();
         let mut group = ConsumerGroup::new(settings, now, Tokens::default(), Random::new(1));

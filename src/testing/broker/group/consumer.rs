@@ -120,10 +120,7 @@ impl Members {
         }
         let is_taken = self.taken_by_others(&id);
         let Some(member) = self.members.get_mut(&id) else { return Err(unknown(&id)) };
-        let owned = request.topic_partitions.as_ref().map(|owned| {
-            let keys = owned.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic_id, *p)));
-            keys.collect::<BTreeSet<Key>>()
-        });
+        let owned = member::owned(request);
         let before = member.assigned.clone();
         member.reconcile(call.now, self.epoch, owned.as_ref(), |key| is_taken.contains(key));
         let is_full = request.subscribed_topic_names.is_some() && owned.is_some();

@@ -14,6 +14,12 @@ pub(super) type Key = (Uuid, i32);
 /// The epoch of a static member that may come back.
 pub(super) const LEFT_FOR_NOW: i32 = -2;
 
+/// What a member says that it owns, if it says so.
+pub(super) fn owned(request: &ConsumerGroupHeartbeatRequest) -> Option<BTreeSet<Key>> {
+    let topics = request.topic_partitions.as_ref()?.iter();
+    Some(topics.flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic_id, *p))).collect())
+}
+
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) instance: Option<Str>,
@@ -74,12 +80,7 @@ impl Member {
 
     /// Whether a heartbeat is in the member's epoch, or in the one before with nothing owned but what may be.
     pub(super) fn accepts(&self, request: &ConsumerGroupHeartbeatRequest) -> bool {
-        let owned = request.topic_partitions.as_ref();
-        let is_within = owned.is_some_and(|owned| {
-            let mut keys =
-                owned.iter().flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic_id, *p)));
-            keys.all(|key| self.assigned.contains(&key))
-        });
+        let is_within = owned(request).is_some_and(|owned| owned.is_subset(&self.assigned));
         request.member_epoch == self.epoch || (request.member_epoch == self.previous && is_within)
     }
 

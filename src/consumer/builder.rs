@@ -69,8 +69,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// By which protocol the consumer is a member of its group. Default [`GroupProtocol::Classic`]. Java:
-    /// `group.protocol`.
+    /// By which protocol the consumer is a member of its group. Default [`GroupProtocol::Auto`]. Java:
+    /// `group.protocol`, whose default is `classic`.
     ///
     /// Under the consumer protocol brokers say how often there are heartbeats, and after how long without one a member
     /// is taken for dead (`group.consumer.session.timeout.ms`, 45 s by default):

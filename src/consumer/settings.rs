@@ -58,9 +58,9 @@ impl Default for Commit {
 pub enum GroupProtocol {
     /// The consumer protocol where the group's coordinator speaks it, as Kafka does from 4.0 on unless its feature
     /// `group.version` is 0, or else the classic one. It is decided before the member joins for the first time.
+    #[default]
     Auto,
     /// Members agree among themselves: one of them assigns, and in a rebalance each gives up all that it has first.
-    #[default]
     Classic,
     /// The coordinator assigns, and members give up and take on only what changes (KIP-848).
     Consumer,

@@ -9,13 +9,18 @@ use std::{
 };
 
 use milena::{
-    Code, Commit, Consumer, ConsumerHandle, ErrorKind, Offset, OffsetAndMetadata, Position,
-    RebalanceListener, TopicPartition,
+    Client, Code, Commit, Consumer, ConsumerBuilder, ConsumerHandle, ErrorKind, GroupProtocol, Offset,
+    OffsetAndMetadata, Position, RebalanceListener, TopicPartition,
     testing::{Api, Fault, Rule},
 };
 use tokio::task::JoinSet;
 
 use crate::support::{cluster, connect, error, number, produce, take, take_different, take_sorted, tp};
+
+/// A member by the classic protocol, for what the two do differently.
+fn classic(client: &Client) -> ConsumerBuilder {
+    client.consumer("g").topics(["t"]).protocol(GroupProtocol::Classic)
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_group_goes_on_where_it_has_committed() {
@@ -180,7 +185,7 @@ async fn a_listener_is_told_in_order_and_may_seek_and_commit() {
     let (_cluster, client) = cluster(1, 4).await;
     produce(&client, 0..40, 4).await;
     let diary = Diary { seek: Some(5), commit: true, ..Diary::default() };
-    let builder = client.consumer("g").topics(["t"]).commit(Commit::Manual);
+    let builder = classic(&client).commit(Commit::Manual);
     let first = builder.clone().on_rebalance(diary.clone()).build().unwrap();
     assert_eq!(
         take_sorted(&first, 20).await,
@@ -215,7 +220,7 @@ async fn a_member_that_is_thrown_out_while_it_closes_is_closed() {
     let (cluster, client) = cluster(1, 1).await;
     produce(&client, 0..10, 1).await;
     let diary = Diary { pace: Duration::from_secs(25), ..Diary::default() };
-    let member = client.consumer("g").topics(["t"]).on_rebalance(diary).build().unwrap();
+    let member = classic(&client).on_rebalance(diary).build().unwrap();
     take(&member, 5).await;
     let refused = Rule::new(Fault::Refuse(Code::UNKNOWN_MEMBER_ID)).on(Api::Heartbeat).times(1);
     let refused = cluster.fault(refused).await.unwrap();
@@ -251,7 +256,7 @@ async fn heartbeats_go_on_while_a_listener_takes_longer_than_a_session() {
     let (_cluster, client) = cluster(1, 4).await;
     produce(&client, 0..40, 4).await;
     let diary = Diary { pace: Duration::from_secs(100), ..Diary::default() };
-    let builder = client.consumer("g").topics(["t"]);
+    let builder = classic(&client);
     let first = builder.clone().on_rebalance(diary.clone()).build().unwrap();
     take(&first, 40).await;
     let second = builder.build().unwrap();
@@ -337,7 +342,7 @@ async fn a_member_that_the_group_has_forgotten_loses_its_partitions_and_joins_ag
         let (cluster, client) = cluster(1, 2).await;
         let rule = cluster.fault(Rule::new(Fault::Refuse(code)).on(api).times(2)).await.unwrap();
         let diary = Diary::default();
-        let builder = client.consumer("g").topics(["t"]).on_rebalance(diary.clone());
+        let builder = classic(&client).on_rebalance(diary.clone());
         let member = builder.build().unwrap();
         for round in 0..10 {
             produce(&client, round * 10..(round + 1) * 10, 2).await;
@@ -376,7 +381,7 @@ async fn the_coordinator_moves_and_nobody_notices() {
 async fn a_static_member_comes_back_unnoticed_and_a_double_fences_the_first() {
     let (_cluster, client) = cluster(1, 4).await;
     let diary = Diary::default();
-    let member = |id: &str| client.consumer("g").topics(["t"]).group_instance_id(id);
+    let member = |id: &str| classic(&client).group_instance_id(id);
     let first = member("a").on_rebalance(diary.clone()).build().unwrap();
     let second = member("b").build().unwrap();
     settle(&[(&first, 2), (&second, 2)]).await;

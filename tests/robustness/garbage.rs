@@ -10,7 +10,7 @@ use std::{
 };
 
 use milena::{
-    Acks, Client, NewTopic, Partition, Record,
+    Acks, Client, GroupProtocol, NewTopic, Partition, Record,
     testing::{Api, Cluster, Fault, Rule},
 };
 
@@ -38,7 +38,7 @@ fn garbage() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Sends, reads, commits and describes, and has everything come out right.
-async fn work(client: &Client, round: usize) {
+async fn work(client: &Client, round: usize, protocol: GroupProtocol) {
     let producer = client.producer().build().unwrap();
     for number in 0..4 {
         let value = format!("{round}-{number}");
@@ -49,7 +49,7 @@ async fn work(client: &Client, round: usize) {
     let name = format!("new-{round}");
     client.admin().create_topics([NewTopic::new(&*name)]).await.unwrap()[&*name].as_ref().unwrap();
     client.admin().delete_topics([&*name]).await.unwrap()[&*name].as_ref().unwrap();
-    let member = client.consumer("g").topics(["t"]).build().unwrap();
+    let member = client.consumer("g").topics(["t"]).protocol(protocol).build().unwrap();
     let mut read = values(&member, 4).await;
     read.sort_unstable();
     assert_eq!(read, (0..4).map(|number| format!("{round}-{number}")).collect::<Vec<_>>());
@@ -80,12 +80,17 @@ async fn garbage_in_place_of_any_answer_is_recovered_from() {
         Api::Fetch,
         Api::OffsetCommit,
         Api::LeaveGroup,
+        Api::ConsumerGroupHeartbeat,
     ];
     for (what, bytes) in garbage() {
         let (cluster, client) = cluster(2, 2).await;
         let mut round = 0;
-        work(&client, round).await;
+        work(&client, round, GroupProtocol::Auto).await;
         for api in apis {
+            let protocol = match api {
+                Api::JoinGroup | Api::SyncGroup | Api::Heartbeat | Api::LeaveGroup => GroupProtocol::Classic,
+                _ => GroupProtocol::Auto,
+            };
             round += 1;
             // A client that is connecting is told at once that nothing there is a broker.
             let client = connect(&cluster).await;
@@ -93,7 +98,7 @@ async fn garbage_in_place_of_any_answer_is_recovered_from() {
             let times = if what == "the beginning of a frame" { 1 } else { 2 };
             let rule = Rule::new(Fault::Garbage(bytes.clone())).on(api).times(times);
             let rule = cluster.fault(rule).await.unwrap();
-            work(&client, round).await;
+            work(&client, round, protocol).await;
             assert!(rule.hits() > 0 || api == Api::Heartbeat, "{what} for {api}");
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use milena::{
-    Client, Code, Config, OnOutOfRange, Position, Record, TopicPartition,
+    Client, Code, Config, GroupProtocol, OnOutOfRange, Position, Record, TopicPartition,
     testing::{Api, Fault, Rule},
 };
 use tracing::{
@@ -169,12 +169,13 @@ async fn what_keeps_a_consumer_from_reading_is_warned_of() {
     missing.next().await.unwrap().unwrap_err();
     log.says(Level::WARN, &["a topic cannot be read", "nowhere", "topic_timeout"]);
 
+    let classic = |client: &Client| client.consumer("g").topics(["t"]).protocol(GroupProtocol::Classic);
     let config = Config::new(cluster.bootstrap());
     let other = Client::connect_over(cluster.transport(), config).await.unwrap();
-    let member = client.consumer("g").topics(["t"]).max_poll_interval(10 * SECOND).build().unwrap();
+    let member = classic(&client).max_poll_interval(10 * SECOND).build().unwrap();
     values(&member, 1).await;
     log.says(Level::INFO, &["assigned", "group=g", "generation=1"]);
-    let second = other.consumer("g").topics(["t"]).build().unwrap();
+    let second = classic(&other).build().unwrap();
     let joined = async { while member.next().await.is_some() {} };
     let _ = tokio::time::timeout(10 * SECOND, joined).await;
     log.says(Level::INFO, &["rebalancing", "group=g"]);

@@ -189,7 +189,10 @@ pub(crate) async fn s37_a_static_member_comes_back_unnoticed_and_a_double_fences
     let client = stage.client().await;
     let topic = stage.topic(&client, 4).await;
     let group = stage.name("group");
-    let member = |name: &str| client.consumer(&group).topics([topic.as_str()]).group_instance_id(name);
+    let member = |name: &str| {
+        let builder = client.consumer(&group).topics([topic.as_str()]).group_instance_id(name);
+        builder.protocol(GroupProtocol::Classic)
+    };
     let (_first, second) = come_back(&member).await;
 
     let double = member("b").build().unwrap();

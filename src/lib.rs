@@ -93,6 +93,10 @@ pub use consumer::{
     Commit, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, Isolation, OnOutOfRange, OnTruncation,
     RebalanceListener, RecordStream,
 };
+pub use engine::assign::{
+    Assignor, CooperativeStickyAssignor, GroupMember, RangeAssignor, RoundRobinAssignor, StickyAssignor,
+    SubscribedTopics,
+};
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
 pub use message::{Batch, Headers, Message, RecordRef, Records};
 #[cfg(feature = "net")]

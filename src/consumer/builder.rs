@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     client::Client,
+    engine::assign::Assignor,
     error::Result,
     types::{Position, TopicName, TopicPartition},
 };
@@ -79,6 +80,26 @@ impl ConsumerBuilder {
     /// should not be more than the brokers'.
     pub fn protocol(mut self, protocol: GroupProtocol) -> Self {
         self.settings.protocol = protocol;
+        self
+    }
+
+    /// Who may say who reads what under the classic protocol, the most wanted one first. All members of a group need one
+    /// in common. Default: [`RangeAssignor`](crate::RangeAssignor) alone. Java: `partition.assignment.strategy`.
+    ///
+    /// To change a group's assignor with no member down, let all members offer both first, and then drop the old one.
+    /// An empty list is an error when the consumer is built.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use milena::{Assignor, ConsumerBuilder, RangeAssignor, StickyAssignor};
+    ///
+    /// fn sticky(consumer: ConsumerBuilder) -> ConsumerBuilder {
+    ///     let assignors: [Arc<dyn Assignor>; 2] = [Arc::new(StickyAssignor), Arc::new(RangeAssignor)];
+    ///     consumer.assignors(assignors)
+    /// }
+    /// ```
+    pub fn assignors(mut self, assignors: impl IntoIterator<Item = Arc<dyn Assignor>>) -> Self {
+        self.settings.assignors = assignors.into_iter().collect();
         self
     }
 

@@ -10,6 +10,7 @@ use super::listener::RebalanceListener;
 use crate::{
     config::{Config, MAX_NAME, Problems, shortened},
     engine::{
+        assign::{Assignor, RangeAssignor},
         backoff::Backoff,
         commit,
         consumer::settings::{self, CoreSettings, MembershipSettings, OutOfRange, Source, Truncated},
@@ -104,6 +105,7 @@ pub(super) struct Settings {
     pub(super) isolation: Isolation,
     pub(super) commit: Option<Commit>,
     pub(super) protocol: GroupProtocol,
+    pub(super) assignors: Vec<Arc<dyn Assignor>>,
     pub(super) server_assignor: Option<String>,
     pub(super) group_instance_id: Option<String>,
     pub(super) session_timeout: Duration,
@@ -131,6 +133,7 @@ impl Settings {
             isolation: Isolation::default(),
             commit: None,
             protocol: GroupProtocol::default(),
+            assignors: vec![Arc::new(RangeAssignor)],
             server_assignor: None,
             group_instance_id: None,
             session_timeout: Duration::from_secs(45),
@@ -191,6 +194,7 @@ impl Settings {
                 instance_id: self.group_instance_id.as_deref().map(Into::into),
                 topics: self.topics.clone(),
                 rack: config.client_rack.as_deref().map(Str::from),
+                assignors: self.assignors.clone(),
                 server_assignor: self.server_assignor.as_deref().map(Str::from),
                 session_timeout: self.session_timeout,
                 heartbeat_interval: self.heartbeat_interval,
@@ -252,6 +256,7 @@ impl Settings {
             let reason = "a group assigns the partitions; choose them with Client::reader";
             problems.add("partitions", partition, reason);
         }
+        self.check_assignors(problems);
         // Brokers take for it what they take for a topic's name.
         if let Some(Err(invalid)) = self.group_instance_id.as_deref().map(TopicName::check) {
             problems.add("group_instance_id", &shortened(&invalid.topic), invalid.reason);
@@ -279,6 +284,22 @@ impl Settings {
         }
         if self.commit == Some(Commit::Every(Duration::ZERO)) {
             problems.add("commit", "Every(0)", "the interval must be more than 0");
+        }
+    }
+
+    fn check_assignors(&self, problems: &mut Problems) {
+        if self.assignors.is_empty() {
+            problems.add("assignors", "", "members of a group agree on one: there must be at least one");
+        }
+        let mut names = BTreeSet::new();
+        for name in self.assignors.iter().map(|assignor| assignor.name()) {
+            if name.is_empty() || name.len() > MAX_NAME {
+                let reason = format!("a name is 1 to {MAX_NAME} bytes long, this one {}", name.len());
+                problems.add("assignors", &shortened(name), reason);
+            }
+            if !names.insert(name) {
+                problems.add("assignors", &shortened(name), "it is given twice");
+            }
         }
     }
 

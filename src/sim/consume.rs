@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     engine::{
+        assign::RangeAssignor,
         backoff::{Backoff, Random},
         commit::{self, Ticket},
         consumer::{
@@ -492,6 +493,7 @@ fn membership(
             instance_id: instance.map(|name| format!("instance-{name}").as_str().into()),
             topics,
             rack: None,
+            assignors: vec![Arc::new(RangeAssignor)],
             server_assignor: None,
             session_timeout,
             heartbeat_interval: session_timeout / (2 + random.below(4) as u32),

@@ -9,8 +9,9 @@ use std::{
 };
 
 use milena::{
-    Client, Code, Commit, Consumer, ConsumerBuilder, ConsumerHandle, ErrorKind, GroupProtocol, Offset,
-    OffsetAndMetadata, Position, RebalanceListener, TopicPartition,
+    Assignor, Client, Code, Commit, Consumer, ConsumerBuilder, ConsumerHandle, ErrorKind, GroupMember,
+    GroupProtocol, Offset, OffsetAndMetadata, Position, RangeAssignor, RebalanceListener, RoundRobinAssignor,
+    StickyAssignor, SubscribedTopics, TopicPartition,
     testing::{Api, Fault, Rule},
 };
 use tokio::task::JoinSet;
@@ -449,4 +450,48 @@ async fn two_groups_of_one_client_do_not_hold_each_other_up() {
         }
     }
     assert!(start.elapsed() < Duration::from_millis(600), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_agree_on_an_assignor() {
+    /// Everything to whoever is first.
+    #[derive(Debug)]
+    struct OneReader;
+    impl Assignor for OneReader {
+        fn name(&self) -> &'static str {
+            "one-reader"
+        }
+
+        fn assign(&self, members: &[GroupMember], topics: &SubscribedTopics) -> Vec<Vec<TopicPartition>> {
+            let mut shares = vec![Vec::new(); members.len()];
+            shares[0] = topics.partitions().collect();
+            shares
+        }
+    }
+
+    let (_cluster, client) = cluster(1, 5).await;
+    let member = |assignors: Vec<Arc<dyn Assignor>>| classic(&client).assignors(assignors).build().unwrap();
+    let first = member(vec![Arc::new(OneReader), Arc::new(StickyAssignor), Arc::new(RangeAssignor)]);
+    settle(&[(&first, 5)]).await;
+    let second = member(vec![Arc::new(OneReader), Arc::new(StickyAssignor)]);
+    let (all, none) = loop {
+        let counts = [first.assignment().len(), second.assignment().len()];
+        if counts == [5, 0] || counts == [0, 5] {
+            break if counts[0] == 5 { (&first, &second) } else { (&second, &first) };
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let before = [all, none].map(|member| member.assignment().into_iter().collect::<BTreeSet<_>>());
+    let third = member(vec![Arc::new(StickyAssignor)]);
+    settle(&[(&third, 1), (all, 2), (none, 2)]).await;
+    assert!(all.assignment().iter().all(|partition| before[0].contains(partition)), "it keeps what it can");
+
+    let refused = error(&member(vec![Arc::new(RoundRobinAssignor)])).await;
+    assert_eq!(refused.code(), Some(Code::INCONSISTENT_GROUP_PROTOCOL));
+    assert!(refused.to_string().contains("assignors"), "{refused}");
+    let range: Arc<dyn Assignor> = Arc::new(RangeAssignor);
+    for wrong in [vec![], vec![Arc::clone(&range), range]] {
+        let refused = classic(&client).assignors(wrong).build().unwrap_err();
+        assert!(refused.to_string().contains("assignors"), "{refused}");
+    }
 }

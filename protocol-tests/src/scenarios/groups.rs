@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use milena::{
-    Client, Commit, Consumer, ConsumerBuilder, ConsumerHandle, ErrorKind, GroupProtocol, OffsetAndMetadata,
-    RebalanceListener, TopicPartition,
+    Assignor, Client, Code, Commit, Consumer, ConsumerBuilder, ConsumerHandle, CooperativeStickyAssignor,
+    ErrorKind, GroupProtocol, OffsetAndMetadata, RangeAssignor, RebalanceListener, RoundRobinAssignor,
+    StickyAssignor, TopicPartition,
 };
 
 use crate::suite::{Stage, eventually, take, text};
@@ -218,7 +219,7 @@ pub(crate) async fn s37_a_static_double_is_refused_by_the_consumer_protocol(stag
     let (first, second) = come_back(&member).await;
     let double = member("b").build().unwrap();
     let refused = tokio::time::timeout(Duration::from_secs(30), double.next()).await.expect("it is told");
-    assert_eq!(refused.unwrap().unwrap_err().code(), Some(milena::Code::UNRELEASED_INSTANCE_ID));
+    assert_eq!(refused.unwrap().unwrap_err().code(), Some(Code::UNRELEASED_INSTANCE_ID));
     settle(&[(&first, 2), (&second, 2), (&double, 0)]).await;
     // It goes on trying, and succeeds when the first has left.
     second.close().await.unwrap();
@@ -390,6 +391,38 @@ impl RebalanceListener for Diary {
     fn lost(&self, partitions: &[TopicPartition]) {
         self.note("lost", partitions);
     }
+}
+
+/// Members by the classic protocol use an assignor that all of them have, and whoever has none in common is refused.
+pub(crate) async fn members_agree_on_an_assignor(stage: Stage) {
+    let client = stage.client().await;
+    let topic = stage.topic(&client, 5).await;
+    let group = stage.name("group");
+    let member = |assignors: Vec<Arc<dyn Assignor>>| {
+        let builder = client.consumer(&group).topics([topic.as_str()]).protocol(GroupProtocol::Classic);
+        let builder = builder.heartbeat_interval(Duration::from_millis(500)).assignors(assignors);
+        builder.build().unwrap()
+    };
+    let numbers = |member: &Consumer| member.assignment().iter().map(|p| p.partition.0).collect::<Vec<_>>();
+    let first = member(vec![Arc::new(RoundRobinAssignor), Arc::new(StickyAssignor), Arc::new(RangeAssignor)]);
+    settle(&[(&first, 5)]).await;
+    let second = member(vec![Arc::new(RoundRobinAssignor), Arc::new(StickyAssignor)]);
+    let shares = async || {
+        let mut shares = [numbers(&first), numbers(&second)];
+        shares.sort();
+        (shares == [vec![0, 2, 4], vec![1, 3]]).then_some(())
+    };
+    eventually("turn by turn", shares).await;
+    let before = [numbers(&first), numbers(&second)];
+    let third = member(vec![Arc::new(StickyAssignor), Arc::new(CooperativeStickyAssignor)]);
+    settle(&[(&third, 1), (&first, 2), (&second, 2)]).await;
+    for (member, before) in [&first, &second].into_iter().zip(before) {
+        assert!(numbers(member).iter().all(|number| before.contains(number)), "who stays keeps what it can");
+    }
+
+    let stranger = member(vec![Arc::new(RangeAssignor)]);
+    let refused = stranger.next().await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Some(Code::INCONSISTENT_GROUP_PROTOCOL), "{refused}");
 }
 
 /// Waits until each member has as many partitions; the members are not asked for records, so that none is lost here.

@@ -99,6 +99,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(40), groups::s40_nodes_restart_one_by_one_and_nobody_notices, THREE.kills()),
     pending!(40, "s40_all_nodes_come_back_on_other_ports", D),
     pending!(40, "s40_sasl_reauthentication_under_load", Later),
+    ready!(None, groups::members_agree_on_an_assignor, ANY),
     // The cluster as an administrator sees it.
     ready!(None, admin::a_cluster_is_described, ANY),
     ready!(None, admin::a_topic_is_created_described_and_deleted, ANY),

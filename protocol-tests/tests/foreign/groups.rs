@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use milena::{Compression, Position};
+use milena::{Compression, GroupProtocol, Position};
 use protocol_tests::foreign::Line;
 use protocol_tests::suite::take;
 
@@ -36,6 +36,7 @@ pub(crate) async fn two_members_share_and_take_over(pair: &mut Pair) {
     // Who comes after them, of whatever make, begins where they ended.
     let expected = topic.more(pair).await;
     let successor = pair.milena.consumer("group").topics([topic.name.as_str()]).start_at(Position::Earliest);
+    let successor = successor.protocol(GroupProtocol::Classic);
     let successor = successor.build().unwrap();
     assert_eq!(sorted(lines(&take(&successor, expected.len()).await)), expected);
     successor.close().await.unwrap();
@@ -47,6 +48,7 @@ pub(crate) async fn a_member_of_each_maker(pair: &mut Pair) {
         let mut topic = Written::new(group, pair).await;
         let name = topic.name.clone();
         let ours = pair.milena.consumer(group).topics([name.as_str()]).start_at(Position::Earliest);
+        let ours = ours.protocol(GroupProtocol::Classic);
         // It learns from a heartbeat that another has joined.
         let ours = ours.heartbeat_interval(Duration::from_millis(100));
         let before = topic.more(pair).await;

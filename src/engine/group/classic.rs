@@ -12,13 +12,14 @@ mod requests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
     engine::{
-        assign::{self, Member},
+        assign::{self, Assignor, GroupMember, RangeAssignor, SubscribedTopics, wire},
         backoff::Random,
         catalog::snapshot::Snapshot,
         machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after},
@@ -32,6 +33,8 @@ use crate::{
         str::Str,
     },
 };
+
+use requests::Last;
 
 use super::{
     heartbeat::Heartbeat,
@@ -47,7 +50,12 @@ pub(crate) struct Classic {
     member_id: Str,
     generation: i32,
     state: State,
+    /// Which of its assignors the group uses in this generation.
+    assignor: Arc<dyn Assignor>,
     owned: Vec<TopicPartition>,
+    /// What was assigned last, and in which generation: assignors that leave things as they are want to know.
+    last: Vec<TopicPartition>,
+    last_generation: i32,
     /// As leader: the partition counts that the last plan was made with.
     planned: Option<BTreeMap<TopicName, Option<u32>>>,
     heartbeat: Heartbeat,
@@ -70,7 +78,7 @@ enum State {
     Joining(Token),
     /// The leader waits for the partitions of all topics that members want, no longer than until then.
     Planning {
-        members: Vec<Member>,
+        members: Vec<GroupMember>,
         until: Instant,
         /// Whether the assignment stands, and the leader only has to know what it was made with (KIP-814).
         skip: bool,
@@ -97,6 +105,8 @@ enum State {
 
 impl Classic {
     pub(crate) fn new(settings: GroupSettings, now: Now, tokens: Tokens, random: Random) -> Self {
+        let range = || Arc::new(RangeAssignor) as Arc<dyn Assignor>;
+        let assignor = settings.assignors.first().map_or_else(range, Arc::clone);
         let heartbeat = Heartbeat::new(now, settings.heartbeat_interval, settings.session_timeout);
         Self {
             settings,
@@ -104,7 +114,10 @@ impl Classic {
             member_id: Str::default(),
             generation: -1,
             state: State::Out,
+            assignor,
             owned: Vec::new(),
+            last: Vec::new(),
+            last_generation: -1,
             planned: None,
             heartbeat,
             asked_of: None,
@@ -160,7 +173,7 @@ impl Protocol for Classic {
             out.events.push(Event::Left);
             return;
         };
-        let request = requests::leave(&self.settings, std::mem::take(&mut self.member_id), reason);
+        let request = requests::leave(&self.settings, mem::take(&mut self.member_id), reason);
         let token = self.tokens.next();
         out.calls.push(Call {
             token,
@@ -175,7 +188,7 @@ impl Protocol for Classic {
     }
 
     fn catalog(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
-        match std::mem::replace(&mut self.state, State::Out) {
+        match mem::replace(&mut self.state, State::Out) {
             State::Planning { members, until, skip } => self.plan(now, members, until, skip, snapshot, out),
             state => {
                 self.state = state;
@@ -257,7 +270,8 @@ impl Classic {
 
     fn send_join(&mut self, now: Now, out: &mut Outbox<Event>) {
         let Some(coordinator) = self.coordinator else { return };
-        let request = requests::join(&self.settings, &self.member_id, self.reason);
+        let last = Last { partitions: &self.last, generation: self.last_generation };
+        let request = requests::join(&self.settings, &self.member_id, last, self.reason);
         // The answer comes when all members have joined, or the rebalance timeout has passed.
         let patience = self.settings.rebalance_timeout.saturating_add(Duration::from_secs(5));
         let patience = patience.max(self.settings.request_timeout);
@@ -279,6 +293,12 @@ impl Classic {
         }
         self.generation = response.generation_id;
         self.member_id = response.member_id;
+        let chosen = response.protocol_name.as_deref().unwrap_or_default();
+        let Some(assignor) = self.settings.assignors.iter().find(|assignor| assignor.name() == chosen) else {
+            tracing::warn!(group = %self.settings.group, assignor = chosen, "the group uses an assignor that this member did not offer: joining again");
+            return self.again(now, "the assignor was not offered");
+        };
+        self.assignor = Arc::clone(assignor);
         let is_leader = response.leader == self.member_id;
         tracing::info!(
             group = %self.settings.group, generation = self.generation, leader = is_leader, "joined the group"
@@ -288,13 +308,14 @@ impl Classic {
             return self.send_sync(now, Vec::new(), None, out);
         }
         let members = response.members.into_iter().map(|member| {
-            let topics = assign::read_subscription(member.metadata).unwrap_or_else(|error| {
-                tracing::warn!(member = %member.member_id, %error, "a member's subscription does not parse: it gets nothing");
-                BTreeSet::new()
-            });
-            Member { id: member.member_id, instance_id: member.group_instance_id, topics }
+            let (id, instance_id) = (member.member_id, member.group_instance_id);
+            let told = wire::read_subscription(id.clone(), instance_id.clone(), member.metadata);
+            told.unwrap_or_else(|error| {
+                tracing::warn!(member = %id, %error, "a member's subscription does not parse: it gets nothing");
+                GroupMember::silent(id, instance_id)
+            })
         });
-        let members: Vec<Member> = members.collect();
+        let members: Vec<GroupMember> = members.collect();
         out.events
             .push(Event::Want(members.iter().flat_map(|member| member.topics.iter().cloned()).collect()));
         // The members wait for this one, and for no longer than their sessions.
@@ -306,7 +327,7 @@ impl Classic {
     fn plan(
         &mut self,
         now: Now,
-        members: Vec<Member>,
+        members: Vec<GroupMember>,
         until: Instant,
         skip: bool,
         snapshot: &Snapshot,
@@ -321,10 +342,13 @@ impl Classic {
             return;
         }
         let known = counts.iter().filter_map(|(topic, count)| Some((topic.clone(), (*count)?)));
-        let mut plan = assign::range(&members, &known.collect());
+        let plan = assign::assign(&*self.assignor, &members, &SubscribedTopics::new(known.collect()));
+        let mut plan: Vec<_> = members.into_iter().map(|member| member.id).zip(plan).collect();
         if skip {
             self.planned = Some(counts);
-            let share = plan.remove(&self.member_id).unwrap_or_default();
+            let mine = plan.iter_mut().find(|(member_id, _)| *member_id == self.member_id);
+            let mut share = mine.map(|(_, share)| mem::take(share)).unwrap_or_default();
+            share.sort_unstable();
             return self.send_sync(now, Vec::new(), Some(share), out);
         }
         for topic in counts.iter().filter(|(_, count)| count.is_none()).map(|(topic, _)| topic) {
@@ -333,7 +357,7 @@ impl Classic {
         self.planned = Some(counts);
         let assignments = plan.into_iter().map(|(member_id, partitions)| SyncGroupRequestAssignment {
             member_id,
-            assignment: assign::assignment(&partitions),
+            assignment: wire::assignment(&partitions),
             ..SyncGroupRequestAssignment::default()
         });
         self.send_sync(now, assignments.collect(), None, out);
@@ -351,7 +375,13 @@ impl Classic {
             self.state = State::Due(now.instant);
             return;
         };
-        let request = requests::sync(&self.settings, &self.member_id, self.generation, assignments);
+        let request = requests::sync(
+            &self.settings,
+            &self.member_id,
+            self.generation,
+            self.assignor.name(),
+            assignments,
+        );
         // The answer comes when the leader has made its plan; a leader that does not is dead within its session.
         let patience = self.settings.session_timeout.max(self.settings.request_timeout);
         let token = self.call(now, coordinator, request.into(), patience, out);
@@ -376,7 +406,7 @@ impl Classic {
             tracing::warn!(group = %self.settings.group, generation = self.generation, "the assignment came after the session's end: joining again");
             return self.again(now, "the assignment came after the session's end");
         }
-        match assign::read_assignment(response.assignment) {
+        match wire::read_assignment(response.assignment) {
             Ok(assigned) => {
                 let foreign =
                     assigned.iter().find(|partition| !self.settings.topics.contains(&partition.topic));
@@ -391,6 +421,8 @@ impl Classic {
                 tracing::info!(group = %self.settings.group, generation = self.generation, ?assigned, "assigned");
                 self.failures = 0;
                 self.owned.clone_from(&assigned);
+                self.last.clone_from(&assigned);
+                self.last_generation = self.generation;
                 self.state = State::Stable;
                 out.events.push(Event::Assigned(assigned));
             }
@@ -476,7 +508,7 @@ impl Classic {
                     self.again_unless_member(now);
                 }
                 Disposition::Fail => {
-                    out.events.push(Event::Refused(Error::broker(code, request, &*self.settings.group)));
+                    out.events.push(Event::Refused(self.settings.refused(code, request)));
                     self.lose(out);
                     self.back_off(now);
                 }
@@ -503,7 +535,7 @@ impl Classic {
     /// Nothing is owned any more, and nothing of it may be committed.
     fn lose(&mut self, out: &mut Outbox<Event>) {
         if !self.owned.is_empty() {
-            out.events.push(Event::Lost(std::mem::take(&mut self.owned)));
+            out.events.push(Event::Lost(mem::take(&mut self.owned)));
         }
     }
 

@@ -291,9 +291,9 @@ impl ConsumerGroup {
                 self.state = State::Dead;
                 out.events.push(Event::Fatal(self.settings.fenced()));
             }
-            Code::UNSUPPORTED_VERSION => {
+            // The coordinator does not speak the protocol, or the group holds members that speak only the other one.
+            Code::UNSUPPORTED_VERSION | Code::GROUP_ID_NOT_FOUND if !self.is_member() => {
                 out.events.push(Event::Unsupported(error()));
-                self.lose(out);
                 self.back_off(now);
             }
             _ => match code.disposition() {
@@ -301,12 +301,7 @@ impl ConsumerGroup {
                     self.forget_coordinator(out);
                     self.back_off(now);
                 }
-                Disposition::Fail => {
-                    out.events.push(Event::Refused(error()));
-                    self.lose(out);
-                    self.state = State::Due(now.instant);
-                    self.back_off(now);
-                }
+                Disposition::Fail => self.refused_for_good(now, error(), out),
                 _ => self.back_off(now),
             },
         }
@@ -314,6 +309,11 @@ impl ConsumerGroup {
 
     fn unreachable(&mut self, now: Now, error: Error, out: &mut Outbox<Event>) {
         if matches!(error.kind(), ErrorKind::UnsupportedVersion { .. }) {
+            if self.is_member() {
+                // As in a downgrade: a member goes on by this protocol or not at all.
+                self.forget_coordinator(out);
+                return self.refused_for_good(now, error, out);
+            }
             out.events.push(Event::Unsupported(error));
         } else {
             if !error.may_pass() {
@@ -321,6 +321,14 @@ impl ConsumerGroup {
             }
             self.forget_coordinator(out);
         }
+        self.back_off(now);
+    }
+
+    /// The coordinator will not have the member, who tries again all the same, slowly.
+    fn refused_for_good(&mut self, now: Now, error: Error, out: &mut Outbox<Event>) {
+        out.events.push(Event::Refused(error));
+        self.lose(out);
+        self.state = State::Due(now.instant);
         self.back_off(now);
     }
 

@@ -1,10 +1,10 @@
 //! How a consumer is a member of its group.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
-    engine::{backoff::Backoff, partition::Identity},
-    error::{Error, ErrorKind},
+    engine::{assign::Assignor, backoff::Backoff, partition::Identity},
+    error::{Code, Error, ErrorKind},
     types::TopicName,
     wire::str::Str,
 };
@@ -18,6 +18,8 @@ pub(crate) struct GroupSettings {
     pub(crate) topics: BTreeSet<TopicName>,
     /// Where the member stands, for assignors that know racks (KIP-881).
     pub(crate) rack: Option<Str>,
+    /// Who may say who reads what under the classic protocol, the most wanted one first. At least one.
+    pub(crate) assignors: Vec<Arc<dyn Assignor>>,
     /// Which of the coordinator's assignors is to be used; its own choice without one (KIP-848).
     pub(crate) server_assignor: Option<Str>,
     /// After so long without a heartbeat the coordinator takes the member for dead.
@@ -48,6 +50,18 @@ impl GroupSettings {
         ErrorKind::Fenced { identity }.into()
     }
 
+    /// What the user is told, with the setting to change where it is known.
+    pub(super) fn refused(&self, code: Code, request: &'static str) -> Error {
+        let subject = self.group.to_string();
+        if code != Code::INCONSISTENT_GROUP_PROTOCOL {
+            return Error::broker(code, request, subject);
+        }
+        let names: Vec<_> = self.assignors.iter().map(|assignor| assignor.name()).collect();
+        let names = names.join(", ");
+        let message = format!("the group's members have none of this member's assignors in common: {names}");
+        ErrorKind::Broker { code, request, subject, message: Some(message) }.into()
+    }
+
     #[cfg(test)]
     pub(crate) fn of_tests(instance_id: Option<&str>) -> Self {
         const SECOND: Duration = Duration::from_secs(1);
@@ -56,6 +70,7 @@ impl GroupSettings {
             instance_id: instance_id.map(Str::from),
             topics: ["t".into()].into(),
             rack: None,
+            assignors: vec![Arc::new(crate::engine::assign::RangeAssignor)],
             server_assignor: None,
             session_timeout: 45 * SECOND,
             heartbeat_interval: 3 * SECOND,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::super::settings::GroupSettings;
 use crate::{
-    engine::assign,
+    engine::assign::wire::Subscription,
+    types::TopicPartition,
     wire::{
         messages::{
             HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
@@ -17,15 +18,34 @@ use crate::{
 
 /// The protocol type of consumers' groups.
 const CONSUMER: &str = "consumer";
-/// The name of the range assignor.
-const RANGE: &str = "range";
 
-pub(super) fn join(settings: &GroupSettings, member_id: &Str, reason: &str) -> JoinGroupRequest {
-    let protocol = JoinGroupRequestProtocol {
-        name: RANGE.into(),
-        metadata: assign::subscription(&settings.topics),
-        ..JoinGroupRequestProtocol::default()
-    };
+/// What a member was assigned last, in which generation. It has given it up before it joins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last<'a> {
+    pub(super) partitions: &'a [TopicPartition],
+    pub(super) generation: i32,
+}
+
+pub(super) fn join(
+    settings: &GroupSettings,
+    member_id: &Str,
+    last: Last<'_>,
+    reason: &str,
+) -> JoinGroupRequest {
+    let protocols = settings.assignors.iter().map(|assignor| {
+        let subscription = Subscription {
+            topics: &settings.topics,
+            user_data: assignor.user_data(last.partitions, last.generation),
+            owned: &[],
+            generation: -1,
+            rack: settings.rack.as_ref(),
+        };
+        JoinGroupRequestProtocol {
+            name: assignor.name().into(),
+            metadata: subscription.encode(),
+            ..JoinGroupRequestProtocol::default()
+        }
+    });
     JoinGroupRequest {
         group_id: settings.group.clone(),
         session_timeout_ms: millis(settings.session_timeout),
@@ -33,7 +53,7 @@ pub(super) fn join(settings: &GroupSettings, member_id: &Str, reason: &str) -> J
         member_id: member_id.clone(),
         group_instance_id: settings.instance_id.clone(),
         protocol_type: CONSUMER.into(),
-        protocols: vec![protocol],
+        protocols: protocols.collect(),
         reason: Some(reason.into()),
         ..JoinGroupRequest::default()
     }
@@ -43,6 +63,7 @@ pub(super) fn sync(
     settings: &GroupSettings,
     member_id: &Str,
     generation: i32,
+    assignor: &str,
     assignments: Vec<SyncGroupRequestAssignment>,
 ) -> SyncGroupRequest {
     SyncGroupRequest {
@@ -51,7 +72,7 @@ pub(super) fn sync(
         member_id: member_id.clone(),
         group_instance_id: settings.instance_id.clone(),
         protocol_type: Some(CONSUMER.into()),
-        protocol_name: Some(RANGE.into()),
+        protocol_name: Some(assignor.into()),
         assignments,
         ..SyncGroupRequest::default()
     }

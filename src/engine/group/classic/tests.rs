@@ -24,6 +24,18 @@ struct Bench {
     out: Outbox<Event>,
 }
 
+fn subscription() -> Bytes {
+    let topics = ["t".into()].into();
+    let said = wire::Subscription {
+        topics: &topics,
+        user_data: Bytes::new(),
+        owned: &[],
+        generation: -1,
+        rack: None,
+    };
+    said.encode()
+}
+
 impl Bench {
     fn new(instance_id: Option<&str>) -> Self {
         let settings = GroupSettings::of_tests(instance_id);
@@ -71,13 +83,14 @@ impl Bench {
         assert!(matches!(call.request, Request::JoinGroup(_)), "{call:?}");
         let member = JoinGroupResponseMember {
             member_id: "me".into(),
-            metadata: assign::subscription(&["t".into()].into()),
+            metadata: subscription(),
             ..Default::default()
         };
         let response = JoinGroupResponse {
             generation_id: generation,
             leader: "me".into(),
             member_id: "me".into(),
+            protocol_name: Some("range".into()),
             members: vec![member],
             ..Default::default()
         };
@@ -90,7 +103,7 @@ impl Bench {
         let call = self.tick().unwrap();
         let member = JoinGroupResponseMember {
             member_id: "me".into(),
-            metadata: assign::subscription(&["t".into()].into()),
+            metadata: subscription(),
             ..Default::default()
         };
         let response = JoinGroupResponse {
@@ -98,6 +111,7 @@ impl Bench {
             leader: "me".into(),
             member_id: "me".into(),
             skip_assignment: true,
+            protocol_name: Some("range".into()),
             members: vec![member],
             ..Default::default()
         };
@@ -388,7 +402,7 @@ fn a_leader_whose_assignment_stands_still_looks_after_the_topics() {
     let call = bench.out.calls.pop().unwrap();
     assert!(matches!(&call.request, Request::SyncGroup(sync) if sync.assignments.is_empty()), "{call:?}");
     let all: Vec<_> = (0..4).map(|index| TopicPartition::new("t", index)).collect();
-    let assignment = assign::assignment(&all);
+    let assignment = wire::assignment(&all);
     bench.respond(&call, SyncGroupResponse { assignment, ..Default::default() });
     assert!(matches!(&bench.out.events[..], [Event::Want(_), Event::Assigned(_)]), "{:?}", bench.out.events);
     bench.out.events.clear();
@@ -402,7 +416,7 @@ fn a_leader_does_not_let_an_assignment_stand_that_is_out_of_date() {
     let mut bench = Bench::new(Some("i"));
     bench.join_to_find_the_assignment_standing();
     let call = bench.out.calls.pop().unwrap();
-    let assignment = assign::assignment(&[TopicPartition::new("t", 0)]);
+    let assignment = wire::assignment(&[TopicPartition::new("t", 0)]);
     bench.respond(&call, SyncGroupResponse { assignment, ..Default::default() });
     assert!(matches!(bench.event(), Event::Want(_)), "it is not taken");
     let call = bench.tick().unwrap();

@@ -404,6 +404,35 @@ fn a_broker_that_does_not_speak_the_protocol_is_told() {
 }
 
 #[test]
+fn a_member_whose_coordinator_does_not_speak_the_protocol_any_more_loses_all_and_goes_on_by_it() {
+    let mut bench = Bench::owning(&[0]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    bench.refuse(token, Code::UNSUPPORTED_VERSION);
+    assert_eq!(bench.events(), ["refused", "lost t-0"]);
+
+    let mut bench = Bench::owning(&[0]);
+    bench.advance(INTERVAL);
+    let (token, _) = bench.heartbeat();
+    let kind =
+        ErrorKind::UnsupportedVersion { request: "ConsumerGroupHeartbeat", ours: (0, 1), theirs: None };
+    let failure = Failure { maybe_sent: false, error: kind.into() };
+    bench.group.answer(bench.now, token, Err(failure), &mut bench.out);
+    assert_eq!(bench.events(), ["coordinatorlost", "refused", "lost t-0"]);
+    bench.group.set_coordinator(Some(NodeId(2)));
+    bench.advance(2 * SECOND);
+    assert_eq!(bench.heartbeat().1.member_epoch, 0);
+}
+
+#[test]
+fn a_group_of_members_that_speak_the_other_protocol_alone_is_told() {
+    let mut bench = Bench::new(None);
+    let (token, _) = bench.heartbeat();
+    bench.refuse(token, Code::GROUP_ID_NOT_FOUND);
+    assert_eq!(bench.events(), ["unsupported"]);
+}
+
+#[test]
 fn a_refusal_is_told_with_the_brokers_words_and_tried_again_slowly() {
     for code in [Code::UNRELEASED_INSTANCE_ID, Code::UNSUPPORTED_ASSIGNOR, Code::GROUP_AUTHORIZATION_FAILED] {
         let mut bench = Bench::new(Some("i"));

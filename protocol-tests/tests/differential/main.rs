@@ -3,13 +3,13 @@
 //!
 //! `DIFFERENTIAL=fetch cargo test -p protocol-tests --test differential` runs the scripts whose name has `fetch` in it.
 //!
-//! The rules that are written in a script are those that were measured on Kafka 4.4.0, and hold on both. Not here yet:
-//! the rules of KIP-848 groups.
+//! The rules that are written in a script are those that were measured on Kafka 4.4.0, and hold on both.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
 mod cluster;
 mod commits;
+mod consumers;
 mod coordinators;
 mod epochs;
 mod fetch;
@@ -45,6 +45,7 @@ use kit::Script;
 const SCRIPTS: &[Script] = &[
     cluster::SCRIPT,
     commits::SCRIPT,
+    consumers::SCRIPT,
     coordinators::SCRIPT,
     epochs::SCRIPT,
     fetch::SCRIPT,

@@ -5,7 +5,7 @@ pub(super) mod transactional;
 use std::collections::BTreeMap;
 
 use super::call::Call;
-use super::group::offsets::Committer;
+use super::group::committer::Committer;
 use super::group::{Committed, Group};
 use super::groups::check_group;
 use super::state::{State, TopicKey};
@@ -26,6 +26,8 @@ use crate::wire::uuid::Uuid;
 
 /// The first version of both that names topics by id.
 const BY_ID: i16 = 10;
+/// The first version for members under the consumer protocol (KIP-848).
+const KNOWS_EPOCHS: i16 = 9;
 /// The first version of OffsetCommit that says that a group is not there.
 const SAYS_UNKNOWN: i16 = 9;
 /// The first version of OffsetFetch that asks for several groups.
@@ -76,10 +78,17 @@ pub(super) fn commit(state: &mut State, call: &Call, request: &OffsetCommitReque
 /// Whether the group takes commits from who asks.
 fn check_commit(state: &mut State, call: &Call, request: &OffsetCommitRequest) -> Result<(), Code> {
     check_group(state, call, &request.group_id)?;
+    let named = request.topics.iter().flat_map(|topic| {
+        let found = state.find_topic(key(call, BY_ID, topic.topic_id, &topic.name)).ok();
+        topic.partitions.iter().filter_map(move |partition| Some((found?.id, partition.partition_index)))
+    });
+    let partitions: Vec<_> = named.collect();
     let by = Committer {
         generation: request.generation_id_or_member_epoch,
         member_id: &request.member_id,
         instance: request.group_instance_id.as_ref(),
+        knows_epochs: call.version >= KNOWS_EPOCHS,
+        partitions: &partitions,
     };
     ensure_group(state, &request.group_id, by, call.version >= SAYS_UNKNOWN)?;
     let check = |group: &mut Group| group.check_commit(call.now, by);

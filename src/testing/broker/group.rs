@@ -2,6 +2,7 @@
 //!
 //! Every answer that has to wait is left in [`Group::answers`] when its time has come, under the ticket of its request.
 
+pub(super) mod committer;
 pub(super) mod consumer;
 mod describe;
 mod heartbeat;

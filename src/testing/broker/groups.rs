@@ -107,6 +107,9 @@ pub(super) fn consumer_heartbeat(
             "The group coordinator does not speak the protocol.".to_owned(),
         ));
     }
+    if request.group_id.is_empty() {
+        return refused((Code::INVALID_REQUEST, "GroupId can't be empty.".to_owned()));
+    }
     if let Err(code) = check_named_group(state, call, &request.group_id) {
         return refused((code, code.to_string()));
     }

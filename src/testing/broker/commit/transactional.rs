@@ -3,7 +3,7 @@
 use super::{check_partition, commit_one, ensure_group, key, topic_name};
 use crate::error::Code;
 use crate::testing::broker::call::Call;
-use crate::testing::broker::group::offsets::Committer;
+use crate::testing::broker::group::committer::Committer;
 use crate::testing::broker::group::{Committed, Group};
 use crate::testing::broker::groups::check_group;
 use crate::testing::broker::state::State;
@@ -73,10 +73,17 @@ fn check(state: &mut State, call: &Call, request: &TxnOffsetCommitRequest) -> Re
         let joined = transactions::join(state, call, id, producer, part, call.version >= ADDS);
         joined.map_err(|code| as_known(code, call.version))?;
     }
+    let named = request.topics.iter().flat_map(|topic| {
+        let found = state.find_topic(key(call, BY_ID, topic.topic_id, &topic.name)).ok();
+        topic.partitions.iter().filter_map(move |partition| Some((found?.id, partition.partition_index)))
+    });
+    let partitions: Vec<_> = named.collect();
     let by = Committer {
         generation: request.generation_id_or_member_epoch,
         member_id: &request.member_id,
         instance: request.group_instance_id.as_ref(),
+        knows_epochs: true,
+        partitions: &partitions,
     };
     ensure_group(state, &request.group_id, by, call.version >= BY_ID)?;
     let check = |group: &mut Group| group.check_commit_in_transaction(by);

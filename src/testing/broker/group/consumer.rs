@@ -17,6 +17,7 @@ use crate::wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbea
 use crate::wire::str::Str;
 use crate::wire::uuid::Uuid;
 
+use super::committer::Committer;
 use member::{Key, LEFT_FOR_NOW, Member};
 
 /// The epoch of who joins, and of who leaves for good.
@@ -83,13 +84,19 @@ impl Members {
         self.members.values_mut().for_each(|member| member.is_heard(now, session));
     }
 
-    /// Whether somebody may commit as a member in its epoch.
-    pub(super) fn check_commit(&self, id: &Str, instance: Option<&Str>, epoch: i32) -> Result<(), Code> {
-        let member = self.members.get(id).ok_or(Code::UNKNOWN_MEMBER_ID)?;
-        if instance.is_some() && member.instance.as_ref() != instance {
+    /// Whether somebody may commit as a member in its epoch, or in an older one what it has had since then (KIP-1251).
+    pub(super) fn check_commit(&self, by: Committer<'_>) -> Result<(), Code> {
+        let member = self.members.get(by.member_id).ok_or(Code::UNKNOWN_MEMBER_ID)?;
+        if by.instance.is_some() && member.instance.as_ref() != by.instance {
             return Err(Code::UNKNOWN_MEMBER_ID);
         }
-        if member.epoch == epoch { Ok(()) } else { Err(Code::STALE_MEMBER_EPOCH) }
+        if !by.knows_epochs {
+            return Err(Code::UNSUPPORTED_VERSION);
+        }
+        let is_kept = |key: &Key| member.has_had_since(by.generation, key);
+        let is_right = member.epoch == by.generation
+            || (by.generation < member.epoch && by.partitions.iter().all(is_kept));
+        if is_right { Ok(()) } else { Err(Code::STALE_MEMBER_EPOCH) }
     }
 
     pub(super) fn heartbeat(
@@ -276,7 +283,7 @@ pub(in crate::testing::broker) fn check(
         if request.topic_partitions.as_ref().is_none_or(|owned| !owned.is_empty()) {
             return invalid("TopicPartitions must be empty when (re-)joining.");
         }
-        if request.subscribed_topic_names.as_ref().is_none_or(Vec::is_empty) {
+        if request.subscribed_topic_names.is_none() {
             return invalid(
                 "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
             );

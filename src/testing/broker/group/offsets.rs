@@ -2,19 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::committer::Committer;
 use super::{Committed, Group, Phase};
 use crate::engine::machine::Now;
 use crate::error::Code;
 use crate::wire::str::Str;
-
-/// Who commits.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::testing::broker) struct Committer<'a> {
-    /// Below 0 for one that is no member.
-    pub(in crate::testing::broker) generation: i32,
-    pub(in crate::testing::broker) member_id: &'a Str,
-    pub(in crate::testing::broker) instance: Option<&'a Str>,
-}
 
 impl Group {
     /// Whether somebody may commit: a member of the current generation, or anybody while there are no members.
@@ -24,7 +16,7 @@ impl Group {
         by: Committer<'_>,
     ) -> Result<(), Code> {
         if !self.consumers.is_empty() {
-            return self.consumers.check_commit(by.member_id, by.instance, by.generation);
+            return self.consumers.check_commit(by);
         }
         if by.generation < 0 && self.phase == Phase::Empty {
             return Ok(());
@@ -49,7 +41,7 @@ impl Group {
     ) -> Result<(), Code> {
         let is_member = by.generation >= 0 || !by.member_id.is_empty() || by.instance.is_some();
         if !self.consumers.is_empty() && is_member {
-            return self.consumers.check_commit(by.member_id, by.instance, by.generation);
+            return self.consumers.check_commit(by);
         }
         if by.generation < 0 && self.phase == Phase::Empty { Ok(()) } else { self.committer(by).map(drop) }
     }

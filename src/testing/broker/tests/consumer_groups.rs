@@ -147,7 +147,7 @@ fn a_static_member_comes_back_to_what_it_had_and_a_double_is_refused() {
 fn what_no_member_may_say_is_refused() {
     let mut world = world();
     for (request, expected) in [
-        (ConsumerGroupHeartbeatRequest { group_id: Str::default(), ..joins("a") }, Code::INVALID_GROUP_ID),
+        (ConsumerGroupHeartbeatRequest { group_id: Str::default(), ..joins("a") }, Code::INVALID_REQUEST),
         (joins(""), Code::INVALID_REQUEST),
         (ConsumerGroupHeartbeatRequest { rebalance_timeout_ms: -1, ..joins("a") }, Code::INVALID_REQUEST),
         (ConsumerGroupHeartbeatRequest { topic_partitions: None, ..joins("a") }, Code::INVALID_REQUEST),
@@ -200,6 +200,45 @@ fn members_commit_in_their_epoch() {
     assert_eq!(commit("a", 0), Code::STALE_MEMBER_EPOCH);
     assert_eq!(commit("b", 1), Code::UNKNOWN_MEMBER_ID);
     assert_eq!(commit("", -1), Code::UNKNOWN_MEMBER_ID);
+}
+
+#[test]
+fn what_a_member_has_kept_it_may_commit_in_an_older_epoch() {
+    let mut world = world();
+    ask(&mut world, joins("a"));
+    ask(&mut world, joins("b"));
+    let commit = |world: &mut World, version, index| {
+        let partition = OffsetCommitRequestPartition {
+            partition_index: index,
+            committed_offset: 1,
+            ..OffsetCommitRequestPartition::default()
+        };
+        let topic =
+            OffsetCommitRequestTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+        let request = OffsetCommitRequest {
+            group_id: "g".into(),
+            generation_id_or_member_epoch: 1,
+            member_id: "a".into(),
+            topics: vec![topic],
+            ..OffsetCommitRequest::default()
+        };
+        let response: OffsetCommitResponse = world.ask(1, version, request);
+        Code::new(response.topics[0].partitions[0].error_code)
+    };
+    let (_, _, kept) = ask(&mut world, beats("a", 1));
+    let kept = kept.unwrap();
+    assert_eq!(
+        [0, 1, 2, 3].map(|index| commit(&mut world, 9, index)),
+        [Code::NONE; 4],
+        "nothing is given up yet"
+    );
+    let owned = owns(&world, "a", 1, &kept);
+    assert_eq!(ask(&mut world, owned).1, 2);
+    for index in 0..4 {
+        let expected = if kept.contains(&index) { Code::NONE } else { Code::STALE_MEMBER_EPOCH };
+        assert_eq!(commit(&mut world, 9, index), expected);
+        assert_eq!(commit(&mut world, 8, index), Code::UNSUPPORTED_VERSION);
+    }
 }
 
 #[test]

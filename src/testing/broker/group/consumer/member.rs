@@ -1,6 +1,6 @@
 //! One member under the consumer protocol.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::engine::machine::{Now, deadline_after};
@@ -31,6 +31,8 @@ pub(super) struct Member {
     pub(super) target: BTreeSet<Key>,
     /// What it may own.
     pub(super) assigned: BTreeSet<Key>,
+    /// In which epoch it was given each of these.
+    since: BTreeMap<Key, i32>,
     /// What it has to give up before it goes on.
     pub(super) revoking: BTreeSet<Key>,
     expires: Option<Instant>,
@@ -48,6 +50,7 @@ impl Member {
             previous: 0,
             target: BTreeSet::new(),
             assigned: BTreeSet::new(),
+            since: BTreeMap::new(),
             revoking: BTreeSet::new(),
             expires: None,
             revoked_by: None,
@@ -76,6 +79,11 @@ impl Member {
     /// Whether it owns what it is assigned.
     pub(super) fn is_settled(&self, epoch: i32) -> bool {
         (self.epoch == epoch && self.assigned == self.target) || self.epoch == LEFT_FOR_NOW
+    }
+
+    /// Whether it has had a partition from this epoch on.
+    pub(super) fn has_had_since(&self, epoch: i32, key: &Key) -> bool {
+        self.assigned.contains(key) && self.since.get(key).is_some_and(|since| *since <= epoch)
     }
 
     /// Whether a heartbeat is in the member's epoch, or in the one before with nothing owned but what may be.
@@ -121,6 +129,10 @@ impl Member {
         }
         let free = self.target.iter().filter(|key| !is_taken(key));
         self.assigned.extend(free.copied());
+        self.since.retain(|key, _| self.assigned.contains(key));
+        for key in &self.assigned {
+            self.since.entry(*key).or_insert(epoch);
+        }
         if self.epoch != epoch {
             self.previous = self.epoch;
             self.epoch = epoch;

@@ -33,6 +33,9 @@ pub struct Settings {
     /// The finalized level of the feature `group.version`, 0 or 1: at 1, the coordinators of groups speak the consumer
     /// protocol too (KIP-848). Default: 1.
     pub group_version: u8,
+    /// Whether a member under the consumer protocol may commit in an older epoch what it has had since then, as on Kafka
+    /// from 4.3 on (KIP-1251), or is refused with `STALE_MEMBER_EPOCH`. Default: yes.
+    pub group_assignment_epochs: bool,
     /// After how long without a heartbeat a member under the consumer protocol is taken for dead
     /// (`group.consumer.session.timeout.ms`). Default: 45 s.
     pub group_consumer_session_timeout: Duration,
@@ -77,6 +80,7 @@ impl Default for Settings {
             group_max_session_timeout: Duration::from_secs(30 * 60),
             group_max_size: 1_000,
             group_version: 1,
+            group_assignment_epochs: true,
             group_consumer_session_timeout: Duration::from_secs(45),
             group_consumer_heartbeat_interval: Duration::from_secs(5),
             offset_metadata_max_bytes: 4_096,

@@ -88,6 +88,7 @@ fn check_commit(state: &mut State, call: &Call, request: &OffsetCommitRequest) -
         member_id: &request.member_id,
         instance: request.group_instance_id.as_ref(),
         knows_epochs: call.version >= KNOWS_EPOCHS,
+        assignment_epochs: state.settings.group_assignment_epochs,
         partitions: &partitions,
     };
     ensure_group(state, &request.group_id, by, call.version >= SAYS_UNKNOWN)?;

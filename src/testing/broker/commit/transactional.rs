@@ -83,6 +83,7 @@ fn check(state: &mut State, call: &Call, request: &TxnOffsetCommitRequest) -> Re
         member_id: &request.member_id,
         instance: request.group_instance_id.as_ref(),
         knows_epochs: true,
+        assignment_epochs: state.settings.group_assignment_epochs,
         partitions: &partitions,
     };
     ensure_group(state, &request.group_id, by, call.version >= BY_ID)?;

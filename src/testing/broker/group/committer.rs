@@ -12,6 +12,8 @@ pub(in crate::testing::broker) struct Committer<'a> {
     pub(in crate::testing::broker) instance: Option<&'a Str>,
     /// Whether the request's version knows of the consumer protocol.
     pub(in crate::testing::broker) knows_epochs: bool,
+    /// Whether brokers know in which epoch a member was given each partition (KIP-1251).
+    pub(in crate::testing::broker) assignment_epochs: bool,
     /// What is committed, by the ids of topics; without what is not there.
     pub(in crate::testing::broker) partitions: &'a [(Uuid, i32)],
 }

@@ -95,7 +95,7 @@ impl Members {
         }
         let is_kept = |key: &Key| member.has_had_since(by.generation, key);
         let is_right = member.epoch == by.generation
-            || (by.generation < member.epoch && by.partitions.iter().all(is_kept));
+            || (by.assignment_epochs && by.generation < member.epoch && by.partitions.iter().all(is_kept));
         if is_right { Ok(()) } else { Err(Code::STALE_MEMBER_EPOCH) }
     }
 

@@ -204,7 +204,17 @@ fn members_commit_in_their_epoch() {
 
 #[test]
 fn what_a_member_has_kept_it_may_commit_in_an_older_epoch() {
-    let mut world = world();
+    commit_in_an_older_epoch(true, Code::NONE);
+}
+
+#[test]
+fn before_kafka_4_3_a_member_may_commit_nothing_in_an_older_epoch() {
+    commit_in_an_older_epoch(false, Code::STALE_MEMBER_EPOCH);
+}
+
+fn commit_in_an_older_epoch(assignment_epochs: bool, of_what_is_kept: Code) {
+    let mut world = World::with(1, |settings, _| settings.group_assignment_epochs = assignment_epochs);
+    world.topic("t", 4, &[]);
     ask(&mut world, joins("a"));
     ask(&mut world, joins("b"));
     let commit = |world: &mut World, version, index| {
@@ -235,7 +245,7 @@ fn what_a_member_has_kept_it_may_commit_in_an_older_epoch() {
     let owned = owns(&world, "a", 1, &kept);
     assert_eq!(ask(&mut world, owned).1, 2);
     for index in 0..4 {
-        let expected = if kept.contains(&index) { Code::NONE } else { Code::STALE_MEMBER_EPOCH };
+        let expected = if kept.contains(&index) { of_what_is_kept } else { Code::STALE_MEMBER_EPOCH };
         assert_eq!(commit(&mut world, 9, index), expected);
         assert_eq!(commit(&mut world, 8, index), Code::UNSUPPORTED_VERSION);
     }

@@ -278,7 +278,7 @@ fn settings(seed: u64) -> Settings {
         transaction_version: [2, 1][(seed / 4 % 2) as usize],
         transaction_marker_delay: Duration::from_millis([0, 20, 700][(seed / 8 % 3) as usize]),
         rack_aware_replicas: true,
-        group_assignment_epochs: seed % 3 == 0,
+        group_assignment_epochs: seed.is_multiple_of(3),
         // No member goes on for longer than this without having been heard.
         group_consumer_session_timeout: Duration::from_secs(12),
         group_consumer_heartbeat_interval: Duration::from_millis(1_500),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use milena::{
-    Client, Code, Config, ErrorKind, Message, Position, Processor, Record, TransactionHandle,
+    Client, Code, Config, ErrorKind, GroupProtocol, Message, Position, Processor, Record, TransactionHandle,
     testing::{Api, Cluster, Fault, Rule},
 };
 
@@ -121,14 +121,15 @@ async fn a_partition_that_goes_and_comes_back_in_a_transaction_is_written_once()
         feeder.send(Record::new("one", &number.to_string())).await.unwrap();
     }
     let producer = client.producer().transactional("a").await.unwrap();
-    let processor = Processor::new(client.consumer("g").topics(["one"]), producer).unwrap();
-    let mut processor = processor.max_wait(30 * SECOND);
+    // By the consumer protocol it would stay where it is.
+    let member = client.consumer("g").topics(["one"]).protocol(GroupProtocol::Classic);
+    let mut processor = Processor::new(member.clone(), producer).unwrap().max_wait(30 * SECOND);
     let calls = AtomicUsize::new(0);
     let mut records = 0;
     while records < 10 {
         let process = |transaction, message| {
             let rebalances = calls.fetch_add(1, Ordering::Relaxed) == 2;
-            let other = rebalances.then(|| client.consumer("g").topics(["one"]).build().unwrap());
+            let other = rebalances.then(|| member.clone().build().unwrap());
             async move {
                 copy(transaction, message).await?;
                 let Some(other) = other else { return Ok(()) };

@@ -311,10 +311,9 @@ impl Commits {
         };
         let group = &*self.settings.group;
         match work {
-            Work::Commit { offsets, topic_ids, member } => {
-                let keeps = member.as_ref().is_some_and(|member| member.keeps);
+            Work::Commit { offsets, topic_ids, .. } => {
                 match OffsetCommitResponse::try_from(answer.response) {
-                    Ok(response) => judge_commit(group, keeps, offsets, topic_ids, &response),
+                    Ok(response) => judge_commit(group, offsets, topic_ids, &response),
                     Err(_) => Verdict::Retry { error: malformed("OffsetCommit"), elsewhere: true },
                 }
             }
@@ -395,7 +394,6 @@ fn fetch_request(group: &Str, partitions: &[TopicPartition]) -> OffsetFetchReque
 /// A commit is done when each of its partitions was answered for; the first refusal is its error.
 fn judge_commit(
     group: &str,
-    keeps: bool,
     offsets: &Offsets,
     topic_ids: &BTreeMap<TopicName, Uuid>,
     response: &OffsetCommitResponse,
@@ -411,13 +409,8 @@ fn judge_commit(
         let Some(answer) = answer else {
             return Verdict::Retry { error: malformed("OffsetCommit"), elsewhere: false };
         };
-        let code = Code::new(answer.error_code);
-        match again(code, "OffsetCommit", group, partition) {
+        match again(Code::new(answer.error_code), "OffsetCommit", group, partition) {
             Ok(()) => {}
-            // The next generation is on its way, and what is still owned then is committed in it.
-            Err(Verdict::Done(Err(error))) if keeps && is_of_the_generation(code) => {
-                return Verdict::Retry { error, elsewhere: false };
-            }
             Err(Verdict::Done(Err(error))) => refused = refused.or(Some(error)),
             Err(retry) => return retry,
         }
@@ -477,11 +470,6 @@ fn again(code: Code, request: &'static str, group: &str, partition: &TopicPartit
             }
         },
     }
-}
-
-/// Whether the commit was refused because it was not in the generation of the group.
-fn is_of_the_generation(code: Code) -> bool {
-    matches!(code, Code::REBALANCE_IN_PROGRESS | Code::ILLEGAL_GENERATION)
 }
 
 fn malformed(request: &str) -> Error {

@@ -10,14 +10,17 @@ use std::{
 use super::{
     book::Book,
     client::{Incoming, SimClient},
-    consume::{Consumer, Kind, Way},
+    consume::{Consumer, Kind},
     ledger::Ledger,
     produce::Producer,
     world::{PARTITIONS, World},
     writer::Writer,
 };
 use crate::{
-    engine::machine::{Now, earlier},
+    engine::{
+        consumer::settings::GroupProtocol,
+        machine::{Now, earlier},
+    },
     testing::broker::ConnectionId,
     types::TopicPartition,
 };
@@ -53,8 +56,8 @@ pub(super) enum Part {
 pub(super) struct Cast {
     pub(super) actors: Vec<Actor>,
     pub(super) book: Rc<RefCell<Book>>,
-    /// How its members are in a group, if they are.
-    group: Option<Way>,
+    /// By which protocol its members are in a group, if they are.
+    group: Option<GroupProtocol>,
     joined: u64,
     pub(super) ledger: Rc<RefCell<Ledger>>,
     /// How many transactional ids there are, and how many producers have used one.
@@ -76,7 +79,7 @@ pub(super) enum Goal {
 }
 
 impl Cast {
-    pub(super) fn new(group: Option<Way>) -> Self {
+    pub(super) fn new(group: Option<GroupProtocol>) -> Self {
         let book = Rc::new(RefCell::new(Book::default()));
         Self {
             actors: Vec::new(),
@@ -124,8 +127,8 @@ impl Cast {
         if name.is_some() {
             world.meet("cast: a static member joins");
         }
-        if let Some(way) = self.group {
-            self.add_consumer(world, Kind::Member { instance: name, way });
+        if let Some(protocol) = self.group {
+            self.add_consumer(world, Kind::Member { instance: name, protocol });
         }
     }
 

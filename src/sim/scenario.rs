@@ -5,11 +5,14 @@ use std::time::Duration;
 use super::{
     book::{Book, GROUP},
     cast::Cast,
-    consume::{CLOSE_TIMEOUT, Kind, PATIENCE, Way},
+    consume::{CLOSE_TIMEOUT, Kind, PATIENCE},
     faults, produce,
     world::{PARTITIONS, World},
 };
-use crate::types::{Offset, Position};
+use crate::{
+    engine::consumer::settings::GroupProtocol,
+    types::{Offset, Position},
+};
 
 /// How long the longest stall lasts, of a connection, a process or a user.
 const STALL: Duration = Duration::from_secs(40);
@@ -41,21 +44,16 @@ pub(super) fn readers(world: &mut World) {
 
 /// A group whose members come and go, and who writes what they read.
 pub(super) fn group(world: &mut World) {
-    group_of(world, Way::Eager);
-}
-
-/// Likewise, by the cooperative protocol.
-pub(super) fn cooperative_group(world: &mut World) {
-    group_of(world, Way::Cooperative);
+    group_of(world, GroupProtocol::Classic);
 }
 
 /// Likewise under the consumer protocol.
 pub(super) fn consumer_group(world: &mut World) {
-    group_of(world, Way::Consumer);
+    group_of(world, GroupProtocol::Consumer);
 }
 
-fn group_of(world: &mut World, way: Way) {
-    let mut cast = Cast::new(Some(way));
+fn group_of(world: &mut World, protocol: GroupProtocol) {
+    let mut cast = Cast::new(Some(protocol));
     cast.add_producer(world, 120);
     cast.add_producer(world, 80);
     cast.add_member(world);

@@ -79,8 +79,8 @@ pub(super) fn commit(state: &mut State, call: &Call, request: &OffsetCommitReque
 fn check_commit(state: &mut State, call: &Call, request: &OffsetCommitRequest) -> Result<(), Code> {
     check_group(state, call, &request.group_id)?;
     let named = request.topics.iter().flat_map(|topic| {
-        let found = state.find_topic(key(call, BY_ID, topic.topic_id, &topic.name)).ok();
-        topic.partitions.iter().filter_map(move |partition| Some((found?.id, partition.partition_index)))
+        let numbers = topic.partitions.iter().map(|partition| partition.partition_index);
+        by_id(state, key(call, BY_ID, topic.topic_id, &topic.name), numbers)
     });
     let partitions: Vec<_> = named.collect();
     let by = Committer {
@@ -135,6 +135,16 @@ fn commit_one(
 /// How a request of this version names a topic, if it does so by id from another version on.
 fn key<'a>(call: &Call, by_id: i16, id: Uuid, name: &'a Str) -> TopicKey<'a> {
     if call.version >= by_id { TopicKey::Id(id) } else { TopicKey::Name(name) }
+}
+
+/// These partitions of a topic by its id; none if it is not there.
+fn by_id(
+    state: &State,
+    key: TopicKey<'_>,
+    numbers: impl Iterator<Item = i32>,
+) -> impl Iterator<Item = (Uuid, i32)> {
+    let id = state.find_topic(key).ok().map(|topic| topic.id);
+    numbers.filter_map(move |number| Some((id?, number)))
 }
 
 /// The name under which a topic's offsets are kept; the topic must be there and allowed.

@@ -1,6 +1,6 @@
 //! TxnOffsetCommit: offsets that are committed with a producer's transaction.
 
-use super::{check_partition, commit_one, ensure_group, key, topic_name};
+use super::{by_id, check_partition, commit_one, ensure_group, key, topic_name};
 use crate::error::Code;
 use crate::testing::broker::call::Call;
 use crate::testing::broker::group::committer::Committer;
@@ -74,8 +74,8 @@ fn check(state: &mut State, call: &Call, request: &TxnOffsetCommitRequest) -> Re
         joined.map_err(|code| as_known(code, call.version))?;
     }
     let named = request.topics.iter().flat_map(|topic| {
-        let found = state.find_topic(key(call, BY_ID, topic.topic_id, &topic.name)).ok();
-        topic.partitions.iter().filter_map(move |partition| Some((found?.id, partition.partition_index)))
+        let numbers = topic.partitions.iter().map(|partition| partition.partition_index);
+        by_id(state, key(call, BY_ID, topic.topic_id, &topic.name), numbers)
     });
     let partitions: Vec<_> = named.collect();
     let by = Committer {

@@ -109,6 +109,12 @@ fn a_group_reads_every_record_under_faults() {
 }
 
 #[test]
+fn a_cooperative_group_reads_every_record_under_faults() {
+    let name = "sim::a_cooperative_group_reads_every_record_under_faults";
+    run_seeds(name, 12, &[paths::OF_ANY_GROUP, paths::OF_COOPERATIVE_GROUPS], scenario::cooperative_group);
+}
+
+#[test]
 fn a_group_of_the_consumer_protocol_reads_every_record_under_faults() {
     let name = "sim::a_group_of_the_consumer_protocol_reads_every_record_under_faults";
     run_seeds(name, 12, &[paths::OF_ANY_GROUP, paths::OF_CONSUMER_GROUPS], scenario::consumer_group);
@@ -126,6 +132,7 @@ fn the_same_seed_gives_the_same_trace() {
         scenario::producers,
         scenario::readers,
         scenario::group,
+        scenario::cooperative_group,
         scenario::consumer_group,
         scenario::transactions,
     ] {

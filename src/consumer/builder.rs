@@ -86,8 +86,10 @@ impl ConsumerBuilder {
     /// Who may say who reads what under the classic protocol, the most wanted one first. All members of a group need one
     /// in common. Default: [`RangeAssignor`](crate::RangeAssignor) alone. Java: `partition.assignment.strategy`.
     ///
-    /// To change a group's assignor with no member down, let all members offer both first, and then drop the old one.
-    /// An empty list is an error when the consumer is built.
+    /// To change a group's assignor with no member down, let all members offer both first, and then drop the old one. So
+    /// it is from [`RangeAssignor`](crate::RangeAssignor) to
+    /// [`CooperativeStickyAssignor`](crate::CooperativeStickyAssignor) alone, with which members give up only what goes to
+    /// others. An empty list is an error when the consumer is built.
     ///
     /// ```
     /// use std::sync::Arc;

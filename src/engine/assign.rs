@@ -6,7 +6,10 @@ mod round_robin;
 mod sticky;
 pub(crate) mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub use assignor::{Assignor, GroupMember, SubscribedTopics};
 pub use range::RangeAssignor;
@@ -14,6 +17,12 @@ pub use round_robin::RoundRobinAssignor;
 pub use sticky::{CooperativeStickyAssignor, StickyAssignor};
 
 use crate::types::TopicPartition;
+
+/// Whether a member with these assignors goes on reading while its group rebalances. If one of them is eager, the
+/// coordinator may take that one, whose leader gives away what is still read.
+pub(crate) fn is_cooperative(assignors: &[Arc<dyn Assignor>]) -> bool {
+    assignors.iter().all(|assignor| assignor.is_cooperative())
+}
 
 /// Runs an assignor, and holds it to its promise. Of a cooperative one is held back what somebody else still reads.
 pub(crate) fn assign(

@@ -311,9 +311,10 @@ impl Commits {
         };
         let group = &*self.settings.group;
         match work {
-            Work::Commit { offsets, topic_ids, .. } => {
+            Work::Commit { offsets, topic_ids, member } => {
+                let keeps = member.as_ref().is_some_and(|member| member.keeps);
                 match OffsetCommitResponse::try_from(answer.response) {
-                    Ok(response) => judge_commit(group, offsets, topic_ids, &response),
+                    Ok(response) => judge_commit(group, keeps, offsets, topic_ids, &response),
                     Err(_) => Verdict::Retry { error: malformed("OffsetCommit"), elsewhere: true },
                 }
             }
@@ -394,6 +395,7 @@ fn fetch_request(group: &Str, partitions: &[TopicPartition]) -> OffsetFetchReque
 /// A commit is done when each of its partitions was answered for; the first refusal is its error.
 fn judge_commit(
     group: &str,
+    keeps: bool,
     offsets: &Offsets,
     topic_ids: &BTreeMap<TopicName, Uuid>,
     response: &OffsetCommitResponse,
@@ -409,8 +411,13 @@ fn judge_commit(
         let Some(answer) = answer else {
             return Verdict::Retry { error: malformed("OffsetCommit"), elsewhere: false };
         };
-        match again(Code::new(answer.error_code), "OffsetCommit", group, partition) {
+        let code = Code::new(answer.error_code);
+        match again(code, "OffsetCommit", group, partition) {
             Ok(()) => {}
+            // The next generation is on its way, and what is still owned then is committed in it.
+            Err(Verdict::Done(Err(error))) if keeps && is_of_the_generation(code) => {
+                return Verdict::Retry { error, elsewhere: false };
+            }
             Err(Verdict::Done(Err(error))) => refused = refused.or(Some(error)),
             Err(retry) => return retry,
         }
@@ -470,6 +477,11 @@ fn again(code: Code, request: &'static str, group: &str, partition: &TopicPartit
             }
         },
     }
+}
+
+/// Whether the commit was refused because it was not in the generation of the group.
+fn is_of_the_generation(code: Code) -> bool {
+    matches!(code, Code::REBALANCE_IN_PROGRESS | Code::ILLEGAL_GENERATION)
 }
 
 fn malformed(request: &str) -> Error {

@@ -66,6 +66,8 @@ pub(crate) struct Identity {
     pub(crate) member_id: Str,
     pub(crate) instance_id: Option<Str>,
     pub(crate) generation: i32,
+    /// Whether what is owned in this generation may be owned in the next one too.
+    pub(crate) keeps: bool,
 }
 
 impl From<&Identity> for MemberMetadata {

@@ -10,17 +10,14 @@ use std::{
 use super::{
     book::Book,
     client::{Incoming, SimClient},
-    consume::{Consumer, Kind},
+    consume::{Consumer, Kind, Way},
     ledger::Ledger,
     produce::Producer,
     world::{PARTITIONS, World},
     writer::Writer,
 };
 use crate::{
-    engine::{
-        consumer::settings::GroupProtocol,
-        machine::{Now, earlier},
-    },
+    engine::machine::{Now, earlier},
     testing::broker::ConnectionId,
     types::TopicPartition,
 };
@@ -56,8 +53,8 @@ pub(super) enum Part {
 pub(super) struct Cast {
     pub(super) actors: Vec<Actor>,
     pub(super) book: Rc<RefCell<Book>>,
-    /// By which protocol its members are in a group, if they are.
-    group: Option<GroupProtocol>,
+    /// How its members are in a group, if they are.
+    group: Option<Way>,
     joined: u64,
     pub(super) ledger: Rc<RefCell<Ledger>>,
     /// How many transactional ids there are, and how many producers have used one.
@@ -79,7 +76,7 @@ pub(super) enum Goal {
 }
 
 impl Cast {
-    pub(super) fn new(group: Option<GroupProtocol>) -> Self {
+    pub(super) fn new(group: Option<Way>) -> Self {
         let book = Rc::new(RefCell::new(Book::default()));
         Self {
             actors: Vec::new(),
@@ -127,8 +124,8 @@ impl Cast {
         if name.is_some() {
             world.meet("cast: a static member joins");
         }
-        if let Some(protocol) = self.group {
-            self.add_consumer(world, Kind::Member { instance: name, protocol });
+        if let Some(way) = self.group {
+            self.add_consumer(world, Kind::Member { instance: name, way });
         }
     }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     engine::{
-        assign::RangeAssignor,
+        assign::{CooperativeStickyAssignor, RangeAssignor},
         backoff::{Backoff, Random},
         commit::{self, Ticket},
         consumer::{
@@ -53,13 +53,24 @@ const PARTITION_BYTES: usize = 4 << 10;
 /// Time moves in steps.
 const SLACK: Duration = Duration::from_millis(1);
 
+/// How a group gives partitions from one member to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the classic protocol: everybody gives everything up.
+    Eager,
+    /// By the classic protocol: who has to give something up does.
+    Cooperative,
+    /// By the consumer protocol.
+    Consumer,
+}
+
 /// What a consumer is for.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// Reads chosen partitions.
     Reader(Vec<(i32, Position)>),
     /// A member of the group, with a name that survives it or without.
-    Member { instance: Option<u64>, protocol: GroupProtocol },
+    Member { instance: Option<u64>, way: Way },
 }
 
 /// A consumer and its user.
@@ -459,8 +470,8 @@ fn settings(kind: &Kind, random: &mut Random) -> CoreSettings {
             let partitions = chosen.iter().map(|(index, at)| (TopicPartition::new(TOPIC, *index), *at));
             Source::Chosen { partitions: partitions.collect(), topics: BTreeSet::new() }
         }
-        Kind::Member { instance, protocol } => {
-            Source::Group(Box::new(membership(*instance, *protocol, topics, retry, random)))
+        Kind::Member { instance, way } => {
+            Source::Group(Box::new(membership(*instance, *way, topics, retry, random)))
         }
     };
     CoreSettings {
@@ -480,7 +491,7 @@ fn settings(kind: &Kind, random: &mut Random) -> CoreSettings {
 
 fn membership(
     instance: Option<u64>,
-    protocol: GroupProtocol,
+    way: Way,
     topics: BTreeSet<TopicName>,
     retry: Backoff,
     random: &mut Random,
@@ -493,7 +504,10 @@ fn membership(
             instance_id: instance.map(|name| format!("instance-{name}").as_str().into()),
             topics,
             rack: None,
-            assignors: vec![Arc::new(RangeAssignor)],
+            assignors: match way {
+                Way::Eager => vec![Arc::new(RangeAssignor)],
+                Way::Cooperative | Way::Consumer => vec![Arc::new(CooperativeStickyAssignor)],
+            },
             server_assignor: None,
             session_timeout,
             heartbeat_interval: session_timeout / (2 + random.below(4) as u32),
@@ -501,7 +515,7 @@ fn membership(
             request_timeout: REQUEST_TIMEOUT,
             retry,
         },
-        protocol,
+        protocol: if way == Way::Consumer { GroupProtocol::Consumer } else { GroupProtocol::Classic },
         coordinator: coordinator::Settings { request_timeout: REQUEST_TIMEOUT, retry },
         commits: commit::Settings {
             group: GROUP.into(),

@@ -99,6 +99,24 @@ pub(super) const OF_GROUPS: &[&str] = &[
     "user: Timeout",
 ];
 
+/// Beside [`OF_ANY_GROUP`], by the cooperative protocol.
+pub(super) const OF_COOPERATIVE_GROUPS: &[&str] = &[
+    "Fetch: NOT_LEADER_OR_FOLLOWER",
+    "Heartbeat: ILLEGAL_GENERATION",
+    "Heartbeat: NONE",
+    "Heartbeat: NOT_COORDINATOR",
+    "Heartbeat: REBALANCE_IN_PROGRESS",
+    "Heartbeat: UNKNOWN_MEMBER_ID",
+    "JoinGroup: MEMBER_ID_REQUIRED",
+    "JoinGroup: NONE",
+    "JoinGroup: NOT_COORDINATOR",
+    "JoinGroup: UNKNOWN_MEMBER_ID",
+    "LeaveGroup: NONE",
+    "SyncGroup: NONE",
+    "SyncGroup: REBALANCE_IN_PROGRESS",
+    "user: Timeout",
+];
+
 /// Beside [`OF_ANY_GROUP`], under the consumer protocol.
 pub(super) const OF_CONSUMER_GROUPS: &[&str] = &[
     "ConsumerGroupHeartbeat: COORDINATOR_LOAD_IN_PROGRESS",

@@ -5,14 +5,11 @@ use std::time::Duration;
 use super::{
     book::{Book, GROUP},
     cast::Cast,
-    consume::{CLOSE_TIMEOUT, Kind, PATIENCE},
+    consume::{CLOSE_TIMEOUT, Kind, PATIENCE, Way},
     faults, produce,
     world::{PARTITIONS, World},
 };
-use crate::{
-    engine::consumer::settings::GroupProtocol,
-    types::{Offset, Position},
-};
+use crate::types::{Offset, Position};
 
 /// How long the longest stall lasts, of a connection, a process or a user.
 const STALL: Duration = Duration::from_secs(40);
@@ -44,16 +41,21 @@ pub(super) fn readers(world: &mut World) {
 
 /// A group whose members come and go, and who writes what they read.
 pub(super) fn group(world: &mut World) {
-    group_of(world, GroupProtocol::Classic);
+    group_of(world, Way::Eager);
+}
+
+/// Likewise, by the cooperative protocol.
+pub(super) fn cooperative_group(world: &mut World) {
+    group_of(world, Way::Cooperative);
 }
 
 /// Likewise under the consumer protocol.
 pub(super) fn consumer_group(world: &mut World) {
-    group_of(world, GroupProtocol::Consumer);
+    group_of(world, Way::Consumer);
 }
 
-fn group_of(world: &mut World, protocol: GroupProtocol) {
-    let mut cast = Cast::new(Some(protocol));
+fn group_of(world: &mut World, way: Way) {
+    let mut cast = Cast::new(Some(way));
     cast.add_producer(world, 120);
     cast.add_producer(world, 80);
     cast.add_member(world);

@@ -20,15 +20,24 @@ const SESSION: Duration = Duration::from_secs(6);
 /// 36, eager: members join, leave and die while records flow. Every record is processed, no partition ever has two
 /// owners, and what is committed only grows.
 pub(crate) async fn s36_members_come_and_go_and_every_record_is_processed(stage: Stage) {
-    come_and_go(stage, GroupProtocol::Classic).await;
+    come_and_go(stage, |builder| builder.protocol(GroupProtocol::Classic)).await;
+}
+
+/// 36, cooperative (KIP-429).
+pub(crate) async fn s36_members_of_a_cooperative_group_come_and_go(stage: Stage) {
+    let cooperative: Arc<dyn Assignor> = Arc::new(CooperativeStickyAssignor);
+    let member = move |builder: ConsumerBuilder| {
+        builder.protocol(GroupProtocol::Classic).assignors([Arc::clone(&cooperative)])
+    };
+    come_and_go(stage, member).await;
 }
 
 /// 36 under the consumer protocol (KIP-848).
 pub(crate) async fn s36_members_of_the_consumer_protocol_come_and_go(stage: Stage) {
-    come_and_go(stage, GroupProtocol::Consumer).await;
+    come_and_go(stage, |builder| builder.protocol(GroupProtocol::Consumer)).await;
 }
 
-async fn come_and_go(stage: Stage, protocol: GroupProtocol) {
+async fn come_and_go(stage: Stage, as_member: impl Fn(ConsumerBuilder) -> ConsumerBuilder) {
     const PARTITIONS: u32 = 6;
     const ROUNDS: usize = 8;
     const PER_ROUND: usize = 60;
@@ -54,8 +63,7 @@ async fn come_and_go(stage: Stage, protocol: GroupProtocol) {
                 let name = crew.members.len() + 10 * round;
                 let builder = client.consumer(&group).topics([topic.as_str()]).session_timeout(SESSION);
                 let builder = builder.heartbeat_interval(Duration::from_millis(500)).commit(Commit::Manual);
-                let builder = builder.protocol(protocol);
-                let consumer = builder.on_rebalance(owners.listener(name)).build().unwrap();
+                let consumer = as_member(builder).on_rebalance(owners.listener(name)).build().unwrap();
                 crew.members.push(Member { name, client, consumer });
             }
         }

@@ -83,6 +83,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(35), consumer::s35_pause_and_resume_lose_and_repeat_nothing, ANY),
     // Groups, classic and eager.
     ready!(Some(36), groups::s36_members_come_and_go_and_every_record_is_processed, ANY),
+    ready!(Some(36), groups::s36_members_of_a_cooperative_group_come_and_go, ANY),
     ready!(Some(36), groups::s36_members_of_the_consumer_protocol_come_and_go, ANY),
     pending!(36, "s36_members_of_each_protocol_come_and_go_for_a_minute", D),
     ready!(Some(37), groups::s37_a_static_member_comes_back_unnoticed_and_a_double_fences, ANY),

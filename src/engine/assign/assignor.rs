@@ -47,11 +47,10 @@ pub trait Assignor: fmt::Debug + Send + Sync {
     fn name(&self) -> &str;
 
     /// Whether members may go on reading while the group rebalances, and give up only what goes to others, in a second
-    /// rebalance (KIP-429). Default: no.
+    /// rebalance (KIP-429). A consumer does so if all its assignors are cooperative. Default: no.
     ///
     /// Of a cooperative assignor is held back what moves from a member that still reads it: that member gives it up and
-    /// joins again, and then it is assigned. The assignor need not care. A consumer of this library itself gives
-    /// everything up before it joins, which is safe beside members that do not.
+    /// joins again, and then it is assigned. The assignor need not care.
     fn is_cooperative(&self) -> bool {
         false
     }

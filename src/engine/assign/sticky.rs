@@ -21,9 +21,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StickyAssignor;
 
-/// Balanced, with as little moved as that allows; members may go on reading what they keep (KIP-429), as Java's
-/// `CooperativeStickyAssignor` has them. A consumer of this library can be a member, and lead such a group, but itself
-/// gives everything up for the time of a rebalance: see [`Assignor::is_cooperative`].
+/// Balanced, with as little moved as that allows; members whose assignors are all cooperative go on reading what they keep
+/// (KIP-429). Java: `CooperativeStickyAssignor`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CooperativeStickyAssignor;
 

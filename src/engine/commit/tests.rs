@@ -36,7 +36,7 @@ impl Bench {
     fn commit(&mut self, ticket: u64, offset: i64) {
         let offsets = [(TopicPartition::new("t", 0), OffsetAndMetadata::new(offset))].into();
         let ids = [("t".into(), Uuid::from_bytes([7; 16]))].into();
-        let member = Identity { member_id: "m".into(), instance_id: None, generation: 3 };
+        let member = Identity { member_id: "m".into(), instance_id: None, generation: 3, keeps: false };
         self.commits.commit(self.now, Ticket(ticket), offsets, Some(member), ids, &mut self.out);
     }
 
@@ -219,7 +219,7 @@ fn a_commit_in_an_epoch_that_is_over_is_made_again_in_the_next() {
     assert!(
         bench.commits.is_done_with(&other) && !bench.commits.is_done_with(&[TopicPartition::new("t", 0)])
     );
-    bench.commits.renew(&Identity { member_id: "m".into(), instance_id: None, generation: 4 });
+    bench.commits.renew(&Identity { member_id: "m".into(), instance_id: None, generation: 4, keeps: true });
     bench.answer_commit(call.token, Code::STALE_MEMBER_EPOCH);
     bench.now = bench.now.after(Duration::from_secs(1));
     let again = bench.tick().unwrap();

@@ -6,12 +6,15 @@
 //!  |                     +----- revoked ----- Revoking <------ rebalance in progress ----+
 //!  +------ leave, close ----------------------------------------------------------------- +
 //! ```
-//! It is eager: before a member joins again it has given up everything. Heartbeats go on while it does.
+//! An eager member gives everything up before it joins again; heartbeats go on while it does. A cooperative one (KIP-429)
+//! joins with what it owns, and goes on reading that; it gives up what it is not assigned any more, and joins once more if
+//! that was anything, so that others get it. Its heartbeats go on all the while.
 
+mod joining;
 mod requests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,22 +22,20 @@ use std::{
 
 use crate::{
     engine::{
-        assign::{self, Assignor, GroupMember, RangeAssignor, SubscribedTopics, wire},
+        assign::{self, Assignor, GroupMember, RangeAssignor},
         backoff::Random,
         catalog::snapshot::Snapshot,
-        machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after},
+        machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier},
         partition::Identity,
     },
     error::{Code, Disposition, Error},
     types::{NodeId, TopicName, TopicPartition},
     wire::{
         calls::{Request, Response},
-        messages::{JoinGroupResponse, SyncGroupResponse, sync_group_request::SyncGroupRequestAssignment},
+        messages::{JoinGroupResponse, SyncGroupResponse},
         str::Str,
     },
 };
-
-use requests::Last;
 
 use super::{
     heartbeat::Heartbeat,
@@ -52,6 +53,8 @@ pub(crate) struct Classic {
     state: State,
     /// Which of its assignors the group uses in this generation.
     assignor: Arc<dyn Assignor>,
+    /// Whether the member is cooperative.
+    goes_on: bool,
     owned: Vec<TopicPartition>,
     /// What was assigned last, and in which generation: assignors that leave things as they are want to know.
     last: Vec<TopicPartition>,
@@ -90,9 +93,10 @@ enum State {
         share: Option<Vec<TopicPartition>>,
     },
     Stable,
-    /// Waits for the user to give up what is owned, no longer than until then.
+    /// Waits for the user to give these up, no longer than until then.
     Revoking {
         until: Instant,
+        partitions: Vec<TopicPartition>,
     },
     /// Leaves, whatever the answer is; and joins again for this reason, if there is one.
     Leaving {
@@ -107,6 +111,7 @@ impl Classic {
     pub(crate) fn new(settings: GroupSettings, now: Now, tokens: Tokens, random: Random) -> Self {
         let range = || Arc::new(RangeAssignor) as Arc<dyn Assignor>;
         let assignor = settings.assignors.first().map_or_else(range, Arc::clone);
+        let goes_on = assign::is_cooperative(&settings.assignors);
         let heartbeat = Heartbeat::new(now, settings.heartbeat_interval, settings.session_timeout);
         Self {
             settings,
@@ -115,6 +120,7 @@ impl Classic {
             generation: -1,
             state: State::Out,
             assignor,
+            goes_on,
             owned: Vec::new(),
             last: Vec::new(),
             last_generation: -1,
@@ -126,6 +132,17 @@ impl Classic {
             tokens,
             random,
         }
+    }
+
+    /// Whether there is a generation to commit in.
+    fn is_member(&self) -> bool {
+        matches!(self.state, State::Stable | State::Revoking { .. }) || self.goes_on_meanwhile()
+    }
+
+    /// Whether the member reads on while it joins again.
+    fn goes_on_meanwhile(&self) -> bool {
+        use State::{Due, Joining, Planning, Syncing};
+        !self.owned.is_empty() && matches!(self.state, Due(_) | Joining(_) | Planning { .. } | Syncing { .. })
     }
 }
 
@@ -139,8 +156,10 @@ impl Protocol for Classic {
     }
 
     fn identity(&self) -> Option<Identity> {
-        let member = matches!(self.state, State::Stable | State::Revoking { .. });
-        member.then(|| self.settings.identity(&self.member_id, self.generation))
+        self.is_member().then(|| Identity {
+            keeps: self.goes_on,
+            ..self.settings.identity(&self.member_id, self.generation)
+        })
     }
 
     fn join(&mut self, now: Now, reason: &'static str) {
@@ -155,8 +174,8 @@ impl Protocol for Classic {
     }
 
     fn revoked(&mut self, now: Now) {
-        if matches!(self.state, State::Revoking { .. }) {
-            self.owned.clear();
+        if let State::Revoking { partitions, .. } = &self.state {
+            self.owned.retain(|partition| !partitions.contains(partition));
             self.state = State::Due(now.instant);
         }
     }
@@ -201,12 +220,12 @@ impl Protocol for Classic {
     }
 
     fn tick(&mut self, now: Now, snapshot: &Arc<Snapshot>, out: &mut Outbox<Event>) {
-        if matches!(self.state, State::Revoking { until } if until <= now.instant) {
+        if matches!(self.state, State::Revoking { until, .. } if until <= now.instant) {
             tracing::warn!(group = %self.settings.group, "giving partitions up took too long: they are lost");
             self.lose(out);
             self.state = State::Due(now.instant);
         }
-        if matches!(self.state, State::Stable | State::Revoking { .. }) {
+        if self.is_member() {
             self.beat(now, out);
         }
         match &self.state {
@@ -217,16 +236,16 @@ impl Protocol for Classic {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let beat = self.heartbeat.deadline();
-        match self.state {
-            State::Due(at) => Some(at).filter(|_| self.coordinator.is_some()),
-            State::Planning { until, .. } => Some(until),
-            State::Stable => Some(beat),
-            State::Revoking { until } => Some(until.min(beat)),
-            State::Out | State::Joining(_) | State::Syncing { .. } | State::Leaving { .. } | State::Dead => {
-                None
-            }
-        }
+        let beat = self.is_member().then(|| self.heartbeat.deadline());
+        let rejoin_by =
+            self.goes_on_meanwhile().then(|| self.heartbeat.rejoin_by(self.settings.rebalance_timeout));
+        let next = match self.state {
+            State::Due(at) => earlier(Some(at).filter(|_| self.coordinator.is_some()), rejoin_by),
+            State::Joining(_) => rejoin_by,
+            State::Planning { until, .. } | State::Revoking { until, .. } => Some(until),
+            State::Out | State::Syncing { .. } | State::Stable | State::Leaving { .. } | State::Dead => None,
+        };
+        earlier(beat, next)
     }
 
     fn answer(&mut self, now: Now, token: Token, outcome: Outcome, out: &mut Outbox<Event>) {
@@ -259,187 +278,32 @@ impl Protocol for Classic {
 
     #[cfg(test)]
     fn check(&self) {
-        let holds = matches!(self.state, State::Stable | State::Revoking { .. });
+        let holds = self.is_member();
+        assert!(self.goes_on || !self.goes_on_meanwhile(), "an eager member goes on in {:?}", self.state);
         assert!(holds || self.owned.is_empty(), "{:?} owns {:?}", self.state, self.owned);
         assert!(!holds || self.generation >= 0, "a member without a generation");
     }
 }
 
 impl Classic {
-    // ---- joining ---------------------------------------------------------------------------------------------
-
-    fn send_join(&mut self, now: Now, out: &mut Outbox<Event>) {
-        let Some(coordinator) = self.coordinator else { return };
-        let last = Last { partitions: &self.last, generation: self.last_generation };
-        let request = requests::join(&self.settings, &self.member_id, last, self.reason);
-        // The answer comes when all members have joined, or the rebalance timeout has passed.
-        let patience = self.settings.rebalance_timeout.saturating_add(Duration::from_secs(5));
-        let patience = patience.max(self.settings.request_timeout);
-        self.heartbeat.end();
-        let token = self.call(now, coordinator, request.into(), patience, out);
-        self.state = State::Joining(token);
-    }
-
-    fn joined(&mut self, now: Now, response: JoinGroupResponse, out: &mut Outbox<Event>) {
-        let code = Code::new(response.error_code);
-        match code {
-            Code::NONE => {}
-            Code::MEMBER_ID_REQUIRED if self.member_id.is_empty() && !response.member_id.is_empty() => {
-                self.member_id = response.member_id;
-                self.state = State::Due(now.instant);
-                return;
-            }
-            _ => return self.refused(now, code, "JoinGroup", out),
-        }
-        self.generation = response.generation_id;
-        self.member_id = response.member_id;
-        let chosen = response.protocol_name.as_deref().unwrap_or_default();
-        let Some(assignor) = self.settings.assignors.iter().find(|assignor| assignor.name() == chosen) else {
-            tracing::warn!(group = %self.settings.group, assignor = chosen, "the group uses an assignor that this member did not offer: joining again");
-            return self.again(now, "the assignor was not offered");
-        };
-        self.assignor = Arc::clone(assignor);
-        let is_leader = response.leader == self.member_id;
-        tracing::info!(
-            group = %self.settings.group, generation = self.generation, leader = is_leader, "joined the group"
-        );
-        self.planned = None;
-        if !is_leader {
-            return self.send_sync(now, Vec::new(), None, out);
-        }
-        let members = response.members.into_iter().map(|member| {
-            let (id, instance_id) = (member.member_id, member.group_instance_id);
-            let told = wire::read_subscription(id.clone(), instance_id.clone(), member.metadata);
-            told.unwrap_or_else(|error| {
-                tracing::warn!(member = %id, %error, "a member's subscription does not parse: it gets nothing");
-                GroupMember::silent(id, instance_id)
-            })
-        });
-        let members: Vec<GroupMember> = members.collect();
-        out.events
-            .push(Event::Want(members.iter().flat_map(|member| member.topics.iter().cloned()).collect()));
-        // The members wait for this one, and for no longer than their sessions.
-        let until = deadline_after(now, self.settings.session_timeout / 3);
-        self.state = State::Planning { members, until, skip: response.skip_assignment };
-    }
-
-    /// As leader: makes the plan if all topics are known, or it is time.
-    fn plan(
-        &mut self,
-        now: Now,
-        members: Vec<GroupMember>,
-        until: Instant,
-        skip: bool,
-        snapshot: &Snapshot,
-        out: &mut Outbox<Event>,
-    ) {
-        let wanted: BTreeSet<&TopicName> = members.iter().flat_map(|member| &member.topics).collect();
-        let counts = counts(wanted, snapshot);
-        let known =
-            |topic: &TopicName| snapshot.topic(topic).is_some() || snapshot.topic_error(topic).is_some();
-        if until > now.instant && !counts.keys().all(known) {
-            self.state = State::Planning { members, until, skip };
-            return;
-        }
-        let known = counts.iter().filter_map(|(topic, count)| Some((topic.clone(), (*count)?)));
-        let plan = assign::assign(&*self.assignor, &members, &SubscribedTopics::new(known.collect()));
-        let mut plan: Vec<_> = members.into_iter().map(|member| member.id).zip(plan).collect();
-        if skip {
-            self.planned = Some(counts);
-            let mine = plan.iter_mut().find(|(member_id, _)| *member_id == self.member_id);
-            let mut share = mine.map(|(_, share)| mem::take(share)).unwrap_or_default();
-            share.sort_unstable();
-            return self.send_sync(now, Vec::new(), Some(share), out);
-        }
-        for topic in counts.iter().filter(|(_, count)| count.is_none()).map(|(topic, _)| topic) {
-            tracing::warn!(group = %self.settings.group, %topic, "nobody is assigned a topic that does not exist");
-        }
-        self.planned = Some(counts);
-        let assignments = plan.into_iter().map(|(member_id, partitions)| SyncGroupRequestAssignment {
-            member_id,
-            assignment: wire::assignment(&partitions),
-            ..SyncGroupRequestAssignment::default()
-        });
-        self.send_sync(now, assignments.collect(), None, out);
-    }
-
-    fn send_sync(
-        &mut self,
-        now: Now,
-        assignments: Vec<SyncGroupRequestAssignment>,
-        share: Option<Vec<TopicPartition>>,
-        out: &mut Outbox<Event>,
-    ) {
-        let Some(coordinator) = self.coordinator else {
-            // It moved meanwhile: whoever it is now knows nothing of this generation's plan.
-            self.state = State::Due(now.instant);
-            return;
-        };
-        let request = requests::sync(
-            &self.settings,
-            &self.member_id,
-            self.generation,
-            self.assignor.name(),
-            assignments,
-        );
-        // The answer comes when the leader has made its plan; a leader that does not is dead within its session.
-        let patience = self.settings.session_timeout.max(self.settings.request_timeout);
-        let token = self.call(now, coordinator, request.into(), patience, out);
-        self.state = State::Syncing { token, sent: now.instant, share };
-    }
-
-    fn synced(
-        &mut self,
-        now: Now,
-        sent: Instant,
-        share: Option<Vec<TopicPartition>>,
-        response: SyncGroupResponse,
-        out: &mut Outbox<Event>,
-    ) {
-        let code = Code::new(response.error_code);
-        if code != Code::NONE {
-            return self.refused(now, code, "SyncGroup", out);
-        }
-        // An answer may have been long under way: the coordinator's own count may have begun when it was sent.
-        self.heartbeat.begin(sent);
-        if self.heartbeat.expires() <= now.instant {
-            tracing::warn!(group = %self.settings.group, generation = self.generation, "the assignment came after the session's end: joining again");
-            return self.again(now, "the assignment came after the session's end");
-        }
-        match wire::read_assignment(response.assignment) {
-            Ok(assigned) => {
-                let foreign =
-                    assigned.iter().find(|partition| !self.settings.topics.contains(&partition.topic));
-                if let Some(foreign) = foreign {
-                    tracing::warn!(group = %self.settings.group, partition = %foreign, "assigned what was not subscribed to: joining again");
-                    return self.again(now, "the assignment holds a topic that was not subscribed to");
-                }
-                if share.is_some_and(|share| share != assigned) {
-                    // It was made before the topics were what they are: this member asks for another.
-                    return self.again(now, "the assignment that stands is out of date");
-                }
-                tracing::info!(group = %self.settings.group, generation = self.generation, ?assigned, "assigned");
-                self.failures = 0;
-                self.owned.clone_from(&assigned);
-                self.last.clone_from(&assigned);
-                self.last_generation = self.generation;
-                self.state = State::Stable;
-                out.events.push(Event::Assigned(assigned));
-            }
-            Err(error) => {
-                tracing::warn!(group = %self.settings.group, %error, "the assignment does not parse: joining again");
-                self.again(now, "the assignment does not parse");
-            }
-        }
-    }
-
     // ---- heartbeats ------------------------------------------------------------------------------------------
 
     fn beat(&mut self, now: Now, out: &mut Outbox<Event>) {
+        let is_late = matches!(self.state, State::Due(_) | State::Joining(_))
+            && self.heartbeat.rejoin_by(self.settings.rebalance_timeout) <= now.instant;
+        if is_late {
+            tracing::warn!(group = %self.settings.group, "joining took longer than max_poll_interval: the partitions are lost");
+            return self.lose(out);
+        }
         if self.heartbeat.expires() <= now.instant {
             tracing::warn!(group = %self.settings.group, "no heartbeat was confirmed for the session timeout: the partitions are lost");
+            let was_joining = self.goes_on_meanwhile();
             self.lose(out);
-            return self.again(now, "the session timed out");
+            // A join that is under way comes to its own end.
+            if !was_joining {
+                self.again(now, "the session timed out");
+            }
+            return;
         }
         if !self.heartbeat.is_due(now) {
             return;
@@ -447,12 +311,15 @@ impl Classic {
         let Some(coordinator) = self.coordinator else { return };
         let request = requests::heartbeat(&self.settings, &self.member_id, self.generation);
         let patience = self.settings.heartbeat_patience();
-        let token = self.call(now, coordinator, request.into(), patience, out);
+        // A join that waits holds up whatever is behind it on its connection.
+        let waits = matches!(self.state, State::Joining(_) | State::Syncing { .. });
+        let purpose = if waits { Purpose::General } else { Purpose::COORDINATOR };
+        let token = self.call(now, coordinator, purpose, request.into(), patience, out);
         self.heartbeat.asked(now, token);
     }
 
     fn beaten(&mut self, now: Now, sent: Instant, outcome: Outcome, out: &mut Outbox<Event>) {
-        if !matches!(self.state, State::Stable | State::Revoking { .. }) {
+        if !self.is_member() {
             return;
         }
         let code = match outcome {
@@ -464,23 +331,35 @@ impl Classic {
             Err(_) => return self.forget_coordinator(out),
         };
         match code {
-            Code::NONE => self.heartbeat.confirm(sent),
+            Code::NONE => self.heartbeat.confirm_at_rest(sent),
             Code::REBALANCE_IN_PROGRESS => {
                 self.heartbeat.confirm(sent);
                 if matches!(self.state, State::Stable) {
                     self.rebalance(now, "the group rebalances", out);
                 }
             }
+            // The join will be answered too; but what was owned is somebody else's already.
+            Code::UNKNOWN_MEMBER_ID if self.goes_on_meanwhile() => self.lose(out),
+            _ if self.goes_on_meanwhile() => {}
             _ => self.refused(now, code, "Heartbeat", out),
         }
     }
 
-    /// Gives everything up in order to join again.
+    /// Joins again; an eager member gives everything up before.
     fn rebalance(&mut self, now: Now, reason: &'static str, out: &mut Outbox<Event>) {
         tracing::info!(group = %self.settings.group, generation = self.generation, reason, "rebalancing");
         self.reason = reason;
-        self.state = State::Revoking { until: deadline_after(now, self.settings.rebalance_timeout) };
-        out.events.push(Event::Revoke(self.owned.clone()));
+        if self.goes_on {
+            self.state = State::Due(now.instant);
+        } else {
+            self.revoke(now, self.owned.clone(), out);
+        }
+    }
+
+    fn revoke(&mut self, now: Now, partitions: Vec<TopicPartition>, out: &mut Outbox<Event>) {
+        let until = self.heartbeat.rejoin_by(self.settings.rebalance_timeout).max(now.instant);
+        out.events.push(Event::Revoke(partitions.clone()));
+        self.state = State::Revoking { until, partitions };
     }
 
     // ---- trouble ---------------------------------------------------------------------------------------------
@@ -568,6 +447,7 @@ impl Classic {
         &mut self,
         now: Now,
         coordinator: NodeId,
+        purpose: Purpose,
         request: Request,
         patience: Duration,
         out: &mut Outbox<Event>,
@@ -577,7 +457,7 @@ impl Classic {
         out.calls.push(Call {
             token,
             target: Target::Broker(coordinator),
-            purpose: Purpose::COORDINATOR,
+            purpose,
             request,
             deadline: deadline_after(now, patience),
             max_version: None,

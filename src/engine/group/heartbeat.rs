@@ -13,17 +13,27 @@ pub(super) struct Heartbeat {
     asked: Option<(Token, Instant)>,
     /// When the last call was made that the coordinator has confirmed: its own count starts no earlier.
     confirmed: Instant,
+    /// The same, of those after which the group was at rest: no rebalance has begun earlier.
+    at_rest: Instant,
 }
 
 impl Heartbeat {
     pub(super) fn new(now: Now, interval: Duration, session_timeout: Duration) -> Self {
-        Self { interval, session_timeout, due: now.instant, asked: None, confirmed: now.instant }
+        Self {
+            interval,
+            session_timeout,
+            due: now.instant,
+            asked: None,
+            confirmed: now.instant,
+            at_rest: now.instant,
+        }
     }
 
     /// A session begins with a call that was made then.
     pub(super) fn begin(&mut self, sent: Instant) {
         self.asked = None;
         self.confirmed = sent;
+        self.at_rest = sent;
         self.due = sent.checked_add(self.interval).unwrap_or(sent);
     }
 
@@ -70,7 +80,18 @@ impl Heartbeat {
 
     /// The coordinator has confirmed a call that was made then.
     pub(super) fn confirm(&mut self, sent: Instant) {
-        self.confirmed = sent;
+        self.confirmed = self.confirmed.max(sent);
+    }
+
+    /// And there was no rebalance at that time.
+    pub(super) fn confirm_at_rest(&mut self, sent: Instant) {
+        self.confirm(sent);
+        self.at_rest = self.at_rest.max(sent);
+    }
+
+    /// When the coordinator goes on without a member that has not joined a rebalance.
+    pub(super) fn rejoin_by(&self, rebalance_timeout: Duration) -> Instant {
+        self.at_rest.checked_add(rebalance_timeout).unwrap_or(self.due)
     }
 
     pub(super) fn deadline(&self) -> Instant {

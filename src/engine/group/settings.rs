@@ -32,9 +32,14 @@ pub(crate) struct GroupSettings {
 }
 
 impl GroupSettings {
-    /// Who commits, under this id in this generation.
+    /// Who commits, under this id in this generation, and may keep what is owned in the next one.
     pub(super) fn identity(&self, member_id: &Str, generation: i32) -> Identity {
-        Identity { member_id: member_id.clone(), instance_id: self.instance_id.clone(), generation }
+        Identity {
+            member_id: member_id.clone(),
+            instance_id: self.instance_id.clone(),
+            generation,
+            keeps: true,
+        }
     }
 
     /// How long an answer to a heartbeat is waited for: a coordinator that hangs is to be noticed while there is time to

@@ -19,9 +19,10 @@ use crate::{
 /// The protocol type of consumers' groups.
 const CONSUMER: &str = "consumer";
 
-/// What a member was assigned last, in which generation. It has given it up before it joins.
+/// What a member was assigned last, in which generation, and what of it it goes on reading while it joins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Last<'a> {
+    pub(super) owned: &'a [TopicPartition],
     pub(super) partitions: &'a [TopicPartition],
     pub(super) generation: i32,
 }
@@ -36,8 +37,8 @@ pub(super) fn join(
         let subscription = Subscription {
             topics: &settings.topics,
             user_data: assignor.user_data(last.partitions, last.generation),
-            owned: &[],
-            generation: -1,
+            owned: last.owned,
+            generation: if last.owned.is_empty() { -1 } else { last.generation },
             rack: settings.rack.as_ref(),
         };
         JoinGroupRequestProtocol {

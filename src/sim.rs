@@ -105,13 +105,13 @@ fn readers_get_every_record_once_and_in_order_under_faults() {
 #[test]
 fn a_group_reads_every_record_under_faults() {
     let name = "sim::a_group_reads_every_record_under_faults";
-    run_seeds(name, 12, &[paths::OF_ANY_GROUP, paths::OF_GROUPS], scenario::group);
+    run_seeds(name, 12, &[paths::OF_ANY_GROUP, paths::OF_CLASSIC_GROUPS], scenario::group);
 }
 
 #[test]
 fn a_cooperative_group_reads_every_record_under_faults() {
     let name = "sim::a_cooperative_group_reads_every_record_under_faults";
-    run_seeds(name, 12, &[paths::OF_ANY_GROUP, paths::OF_COOPERATIVE_GROUPS], scenario::cooperative_group);
+    run_seeds(name, 12, &[paths::OF_ANY_GROUP, paths::OF_CLASSIC_GROUPS], scenario::cooperative_group);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::{
         consumer::{
             core::Core,
             settings::{CoreSettings, GroupProtocol, MembershipSettings, OutOfRange, Source, Truncated},
-            types::Event,
+            types::{Change, Event},
         },
         coordinator, fetch,
         fetch::Buffered,
@@ -89,6 +89,10 @@ pub(super) struct Consumer {
     next: BTreeMap<TopicPartition, Option<i64>>,
     /// How often each partition was assigned.
     tenures: BTreeMap<TopicPartition, u64>,
+    /// Under which member id and generation each partition was first committed in which tenure.
+    members: BTreeMap<(TopicPartition, String, i32), u64>,
+    /// The tenures that ended without the user's consent, as far as it was told.
+    lost: BTreeSet<(TopicPartition, u64)>,
     /// What the user has asked for, and when it must be answered.
     asked: BTreeMap<Ticket, Instant>,
     /// Changes that the listener works on, and until when.
@@ -123,6 +127,8 @@ impl Consumer {
             book,
             next: BTreeMap::new(),
             tenures: BTreeMap::new(),
+            members: BTreeMap::new(),
+            lost: BTreeSet::new(),
             asked: BTreeMap::new(),
             listener: VecDeque::new(),
             closing: None,
@@ -260,6 +266,10 @@ impl Consumer {
                 met.push(format!("look-up: {}", if result.is_ok() { "done" } else { "failed" }));
             }
             Event::Listener { number, change } => {
+                if let Change::Lost(partitions) = &change {
+                    let tenure = |p: &TopicPartition| (p.clone(), self.tenures.get(p).copied().unwrap_or(0));
+                    self.lost.extend(partitions.iter().map(tenure));
+                }
                 let text = format!("{change:?}");
                 let name = text.split('(').next().unwrap_or_default();
                 met.push(format!("listener: {name}"));
@@ -319,7 +329,7 @@ impl Consumer {
     }
 
     /// Only what is assigned is committed, by a member, and not further than it was handed out.
-    fn check_commit(&self, request: &OffsetCommitRequest) {
+    fn check_commit(&mut self, request: &OffsetCommitRequest) {
         let generation = request.generation_id_or_member_epoch;
         assert!(generation >= 0, "somebody commits who is no member");
         let assigned = self.hand.assignment();
@@ -328,6 +338,11 @@ impl Consumer {
                 let (index, offset) = (asked.partition_index, asked.committed_offset);
                 let partition = TopicPartition::new(TOPIC, index);
                 let number = self.tenures.get(&partition).copied().unwrap_or(0);
+                // What was sent before a loss must not be taken any more, and the coordinator tells by nothing else.
+                let key = (partition.clone(), request.member_id.to_string(), generation);
+                let first = *self.members.entry(key).or_insert(number);
+                let was_lost = first != number && self.lost.contains(&(partition.clone(), first));
+                assert!(!was_lost, "{partition} was lost and is owned anew by {}", request.member_id);
                 let tenure = Tenure { member: request.member_id.to_string(), generation, number };
                 let is_again = self.book.borrow_mut().commit(tenure, index, offset);
                 let is_assigned = assigned.contains(&partition);

@@ -81,26 +81,8 @@ pub(super) const OF_ANY_GROUP: &[&str] = &[
     "look-up: done",
 ];
 
-/// Beside [`OF_ANY_GROUP`], under the classic protocol.
-pub(super) const OF_GROUPS: &[&str] = &[
-    "Fetch: NOT_LEADER_OR_FOLLOWER",
-    "Heartbeat: ILLEGAL_GENERATION",
-    "Heartbeat: NONE",
-    "Heartbeat: NOT_COORDINATOR",
-    "Heartbeat: REBALANCE_IN_PROGRESS",
-    "Heartbeat: UNKNOWN_MEMBER_ID",
-    "JoinGroup: MEMBER_ID_REQUIRED",
-    "JoinGroup: NONE",
-    "JoinGroup: NOT_COORDINATOR",
-    "JoinGroup: UNKNOWN_MEMBER_ID",
-    "LeaveGroup: NONE",
-    "SyncGroup: NONE",
-    "SyncGroup: REBALANCE_IN_PROGRESS",
-    "user: Timeout",
-];
-
-/// Beside [`OF_ANY_GROUP`], by the cooperative protocol.
-pub(super) const OF_COOPERATIVE_GROUPS: &[&str] = &[
+/// Beside [`OF_ANY_GROUP`], under the classic protocol, whether members give up all or some.
+pub(super) const OF_CLASSIC_GROUPS: &[&str] = &[
     "Fetch: NOT_LEADER_OR_FOLLOWER",
     "Heartbeat: ILLEGAL_GENERATION",
     "Heartbeat: NONE",

@@ -32,14 +32,14 @@ use crate::{
     types::{NodeId, TopicName, TopicPartition},
     wire::{
         calls::{Request, Response},
-        messages::{JoinGroupResponse, SyncGroupResponse},
+        messages::{JoinGroupResponse, LeaveGroupResponse, SyncGroupResponse},
         str::Str,
     },
 };
 
 use super::{
     heartbeat::Heartbeat,
-    protocol::{Event, Protocol, read},
+    protocol::{Event, Protocol, is_settled, read},
     settings::GroupSettings,
 };
 
@@ -50,6 +50,9 @@ pub(crate) struct Classic {
     coordinator: Option<NodeId>,
     member_id: Str,
     generation: i32,
+    /// Whether partitions were lost in this generation. A follower that only joins again is let into the same one, where
+    /// what it had sent before could still be committed: it leaves, and comes back as another member.
+    is_spent: bool,
     state: State,
     /// Which of its assignors the group uses in this generation.
     assignor: Arc<dyn Assignor>,
@@ -118,6 +121,7 @@ impl Classic {
             coordinator: None,
             member_id: Str::default(),
             generation: -1,
+            is_spent: false,
             state: State::Out,
             assignor,
             goes_on,
@@ -185,25 +189,16 @@ impl Protocol for Classic {
         let is_member = !self.member_id.is_empty()
             && !matches!(self.state, State::Out | State::Dead | State::Leaving { .. });
         self.lose(out);
+        self.is_spent = false;
         let Some(coordinator) = self.coordinator.filter(|_| is_member && !stays) else {
             if !matches!(self.state, State::Dead) {
                 self.state = State::Out;
             }
+            self.member_id = Str::default();
             out.events.push(Event::Left);
             return;
         };
-        let request = requests::leave(&self.settings, mem::take(&mut self.member_id), reason);
-        let token = self.tokens.next();
-        out.calls.push(Call {
-            token,
-            target: Target::Broker(coordinator),
-            // A join that waits at the broker would hold it up on their own connection.
-            purpose: Purpose::General,
-            request: request.into(),
-            deadline: deadline_after(now, self.settings.request_timeout),
-            max_version: None,
-        });
-        self.state = State::Leaving { token, again: None };
+        self.send_leave(now, coordinator, reason, None, out);
     }
 
     fn catalog(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
@@ -229,7 +224,7 @@ impl Protocol for Classic {
             self.beat(now, out);
         }
         match &self.state {
-            State::Due(at) if *at <= now.instant => self.send_join(now, out),
+            State::Due(at) if *at <= now.instant => self.come_back(now, out),
             State::Planning { until, .. } if *until <= now.instant => self.catalog(now, snapshot, out),
             _ => {}
         }
@@ -240,12 +235,16 @@ impl Protocol for Classic {
         let rejoin_by =
             self.goes_on_meanwhile().then(|| self.heartbeat.rejoin_by(self.settings.rebalance_timeout));
         let next = match self.state {
-            State::Due(at) => earlier(Some(at).filter(|_| self.coordinator.is_some()), rejoin_by),
-            State::Joining(_) => rejoin_by,
+            State::Due(at) => Some(at).filter(|_| self.coordinator.is_some()),
             State::Planning { until, .. } | State::Revoking { until, .. } => Some(until),
-            State::Out | State::Syncing { .. } | State::Stable | State::Leaving { .. } | State::Dead => None,
+            State::Out
+            | State::Joining(_)
+            | State::Syncing { .. }
+            | State::Stable
+            | State::Leaving { .. }
+            | State::Dead => None,
         };
-        earlier(beat, next)
+        [rejoin_by, next].into_iter().fold(beat, earlier)
     }
 
     fn answer(&mut self, now: Now, token: Token, outcome: Outcome, out: &mut Outbox<Event>) {
@@ -266,11 +265,7 @@ impl Protocol for Classic {
             }
             State::Leaving { token: asked, again } if *asked == token => {
                 let again = *again;
-                self.state = State::Out;
-                out.events.push(Event::Left);
-                if let Some(reason) = again {
-                    self.join(now, reason);
-                }
+                self.left(now, again, outcome, out);
             }
             _ => {}
         }
@@ -286,24 +281,67 @@ impl Protocol for Classic {
 }
 
 impl Classic {
+    // ---- leaving ---------------------------------------------------------------------------------------------
+
+    fn send_leave(
+        &mut self,
+        now: Now,
+        coordinator: NodeId,
+        reason: &'static str,
+        again: Option<&'static str>,
+        out: &mut Outbox<Event>,
+    ) {
+        let request = requests::leave(&self.settings, self.member_id.clone(), reason);
+        let patience = self.settings.request_timeout;
+        // A join that waits at the broker would hold it up on their own connection.
+        let token = self.call(now, coordinator, Purpose::General, request.into(), patience, out);
+        self.state = State::Leaving { token, again };
+    }
+
+    fn left(&mut self, now: Now, again: Option<&'static str>, outcome: Outcome, out: &mut Outbox<Event>) {
+        if mem::take(&mut self.is_spent) {
+            // Not for the user, who has asked for nothing. Without the coordinator's word the group would wait for it.
+            let code = read::<LeaveGroupResponse>(outcome).map(|response| Code::new(response.error_code));
+            if again.is_some() && !is_settled(&code) {
+                self.is_spent = true;
+                self.forget_coordinator(out);
+                return self.back_off(now);
+            }
+        } else {
+            out.events.push(Event::Left);
+        }
+        self.member_id = Str::default();
+        self.state = again.map_or(State::Out, |_| State::Due(now.instant));
+        self.reason = again.unwrap_or(self.reason);
+    }
+
+    /// Joins; as another member, if something was lost since.
+    fn come_back(&mut self, now: Now, out: &mut Outbox<Event>) {
+        let Some(coordinator) = self.coordinator else { return };
+        if !self.is_spent {
+            return self.send_join(now, coordinator, out);
+        }
+        if self.settings.instance_id.is_some() {
+            // Whoever joins by the name of an instance takes its place.
+            self.is_spent = false;
+            self.member_id = Str::default();
+            return self.send_join(now, coordinator, out);
+        }
+        self.send_leave(now, coordinator, self.reason, Some(self.reason), out);
+    }
+
     // ---- heartbeats ------------------------------------------------------------------------------------------
 
     fn beat(&mut self, now: Now, out: &mut Outbox<Event>) {
-        let is_late = matches!(self.state, State::Due(_) | State::Joining(_))
+        let is_late = self.goes_on_meanwhile()
             && self.heartbeat.rejoin_by(self.settings.rebalance_timeout) <= now.instant;
         if is_late {
             tracing::warn!(group = %self.settings.group, "joining took longer than max_poll_interval: the partitions are lost");
-            return self.lose(out);
+            return self.expire(now, "joining took too long", out);
         }
         if self.heartbeat.expires() <= now.instant {
             tracing::warn!(group = %self.settings.group, "no heartbeat was confirmed for the session timeout: the partitions are lost");
-            let was_joining = self.goes_on_meanwhile();
-            self.lose(out);
-            // A join that is under way comes to its own end.
-            if !was_joining {
-                self.again(now, "the session timed out");
-            }
-            return;
+            return self.expire(now, "the session timed out", out);
         }
         if !self.heartbeat.is_due(now) {
             return;
@@ -331,6 +369,8 @@ impl Classic {
             Err(_) => return self.forget_coordinator(out),
         };
         match code {
+            // Who has not got its assignment yet is waited for, whether it is heard or not.
+            Code::NONE if self.goes_on_meanwhile() => self.heartbeat.confirm(sent),
             Code::NONE => self.heartbeat.confirm_at_rest(sent),
             Code::REBALANCE_IN_PROGRESS => {
                 self.heartbeat.confirm(sent);
@@ -339,10 +379,19 @@ impl Classic {
                 }
             }
             // The join will be answered too; but what was owned is somebody else's already.
-            Code::UNKNOWN_MEMBER_ID if self.goes_on_meanwhile() => self.lose(out),
+            Code::UNKNOWN_MEMBER_ID if self.goes_on_meanwhile() => {
+                self.lose(out);
+                self.is_spent = false;
+            }
             _ if self.goes_on_meanwhile() => {}
             _ => self.refused(now, code, "Heartbeat", out),
         }
+    }
+
+    /// The coordinator takes the member for dead, or will before it hears of it.
+    fn expire(&mut self, now: Now, reason: &'static str, out: &mut Outbox<Event>) {
+        self.lose(out);
+        self.again(now, reason);
     }
 
     /// Joins again; an eager member gives everything up before.
@@ -368,11 +417,11 @@ impl Classic {
     fn refused(&mut self, now: Now, code: Code, request: &'static str, out: &mut Outbox<Event>) {
         match code {
             Code::ILLEGAL_GENERATION | Code::UNKNOWN_MEMBER_ID => {
-                if code == Code::UNKNOWN_MEMBER_ID {
-                    self.member_id = Str::default();
-                }
                 tracing::warn!(group = %self.settings.group, %code, "the group went on without this member");
                 self.lose(out);
+                if code == Code::UNKNOWN_MEMBER_ID {
+                    (self.is_spent, self.member_id) = (false, Str::default());
+                }
                 self.again(now, "the group went on without this member");
             }
             Code::FENCED_INSTANCE_ID => {
@@ -415,6 +464,7 @@ impl Classic {
     fn lose(&mut self, out: &mut Outbox<Event>) {
         if !self.owned.is_empty() {
             out.events.push(Event::Lost(mem::take(&mut self.owned)));
+            self.is_spent = true;
         }
     }
 

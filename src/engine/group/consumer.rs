@@ -21,7 +21,7 @@ use assignment::Assignment;
 
 use super::{
     heartbeat::Heartbeat,
-    protocol::{Event, Protocol, read},
+    protocol::{Event, Protocol, is_settled, read},
     settings::GroupSettings,
 };
 use crate::{
@@ -51,9 +51,12 @@ const LEAVE_FOR_NOW: i32 = -2;
 pub(crate) struct ConsumerGroup {
     settings: GroupSettings,
     coordinator: Option<NodeId>,
-    /// The member's own, for as long as it lives (KIP-1082).
+    /// The member's own, until it loses partitions or leaves (KIP-1082).
     member_id: Str,
     epoch: i32,
+    /// Whether partitions were lost under this id. Who joins again by an id that the coordinator knows is let into the same
+    /// epoch, where what was sent before could still be committed: the member leaves, and comes back as another one.
+    is_spent: bool,
     state: State,
     assignment: Assignment,
     heartbeat: Heartbeat,
@@ -101,15 +104,13 @@ enum State {
 
 impl ConsumerGroup {
     pub(crate) fn new(settings: GroupSettings, now: Now, tokens: Tokens, mut random: Random) -> Self {
-        let halves = [random.next_u64(), random.next_u64()].map(u64::to_be_bytes);
-        let mut id = [0; 16];
-        id.iter_mut().zip(halves.as_flattened()).for_each(|(to, from)| *to = *from);
         let heartbeat = Heartbeat::new(now, settings.heartbeat_interval, settings.session_timeout);
         Self {
             settings,
             coordinator: None,
-            member_id: Uuid::from_bytes(id).to_string().as_str().into(),
+            member_id: member_id(&mut random),
             epoch: JOIN,
+            is_spent: false,
             state: State::Out,
             assignment: Assignment::default(),
             heartbeat,
@@ -132,14 +133,47 @@ impl ConsumerGroup {
 
     // ---- heartbeats ------------------------------------------------------------------------------------------
 
-    fn send_join(&mut self, now: Now, out: &mut Outbox<Event>) {
+    /// Joins; as another member, if something was lost since.
+    fn come_back(&mut self, now: Now, out: &mut Outbox<Event>) {
         let Some(coordinator) = self.coordinator else { return };
+        if self.is_spent {
+            self.send_leave(now, coordinator, true, out);
+        } else {
+            self.send_join(now, coordinator, out);
+        }
+    }
+
+    fn send_join(&mut self, now: Now, coordinator: NodeId, out: &mut Outbox<Event>) {
         self.heartbeat.end();
         (self.not_before, self.give_up_by) = (None, None);
         self.epoch = JOIN;
         self.is_full = true;
         let token = self.call(now, coordinator, JOIN, self.settings.request_timeout, out);
         self.state = State::Joining { token, sent: now.instant };
+    }
+
+    fn send_leave(&mut self, now: Now, coordinator: NodeId, again: bool, out: &mut Outbox<Event>) {
+        let epoch = if self.settings.instance_id.is_some() { LEAVE_FOR_NOW } else { LEAVE };
+        self.is_full = false;
+        let token = self.call(now, coordinator, epoch, self.settings.request_timeout, out);
+        self.state = State::Leaving { token, again };
+    }
+
+    fn left(&mut self, now: Now, again: bool, outcome: Outcome, out: &mut Outbox<Event>) {
+        if std::mem::take(&mut self.is_spent) {
+            // Not for the user, who has asked for nothing. Without the coordinator's word the group would wait for it.
+            let response = read::<ConsumerGroupHeartbeatResponse>(outcome);
+            let code = response.map(|response| Code::new(response.error_code));
+            if again && !is_settled(&code) {
+                self.is_spent = true;
+                self.forget_coordinator(out);
+                return self.back_off(now);
+            }
+        } else {
+            out.events.push(Event::Left);
+        }
+        self.member_id = member_id(&mut self.random);
+        self.state = if again { State::Due(now.instant) } else { State::Out };
     }
 
     fn beat(&mut self, now: Now, out: &mut Outbox<Event>) {
@@ -270,6 +304,7 @@ impl ConsumerGroup {
         let lost = self.assignment.clear();
         if !lost.is_empty() {
             out.events.push(Event::Lost(lost));
+            self.is_spent = true;
         }
     }
 
@@ -285,6 +320,10 @@ impl ConsumerGroup {
             Code::UNKNOWN_MEMBER_ID | Code::FENCED_MEMBER_EPOCH => {
                 tracing::warn!(group = %self.settings.group, %code, "the group went on without this member");
                 self.rejoin(now, out);
+                if code == Code::UNKNOWN_MEMBER_ID {
+                    self.is_spent = false;
+                    self.member_id = member_id(&mut self.random);
+                }
             }
             Code::FENCED_INSTANCE_ID => {
                 self.lose(out);
@@ -395,19 +434,19 @@ impl Protocol for ConsumerGroup {
     fn leave(&mut self, now: Now, reason: &'static str, out: &mut Outbox<Event>) {
         tracing::debug!(group = %self.settings.group, reason, "leaving");
         let is_member = self.is_member() || matches!(self.state, State::Joining { .. });
+        let is_member = is_member || (self.is_spent && matches!(self.state, State::Due(_)));
         self.lose(out);
+        self.is_spent = false;
         self.heartbeat.end();
         let Some(coordinator) = self.coordinator.filter(|_| is_member) else {
             if !matches!(self.state, State::Dead) {
                 self.state = State::Out;
             }
+            self.member_id = member_id(&mut self.random);
             out.events.push(Event::Left);
             return;
         };
-        let epoch = if self.settings.instance_id.is_some() { LEAVE_FOR_NOW } else { LEAVE };
-        self.is_full = false;
-        let token = self.call(now, coordinator, epoch, self.settings.request_timeout, out);
-        self.state = State::Leaving { token, again: false };
+        self.send_leave(now, coordinator, false, out);
     }
 
     fn catalog(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
@@ -425,7 +464,7 @@ impl Protocol for ConsumerGroup {
             self.beat(now, out);
         }
         if matches!(self.state, State::Due(at) if at <= now.instant) {
-            self.send_join(now, out);
+            self.come_back(now, out);
         }
     }
 
@@ -447,13 +486,7 @@ impl Protocol for ConsumerGroup {
         }
         match self.state {
             State::Joining { token: asked, sent } if asked == token => self.answered(now, sent, outcome, out),
-            State::Leaving { token: asked, again } if asked == token => {
-                self.state = State::Out;
-                out.events.push(Event::Left);
-                if again {
-                    self.join(now, "the consumer is back");
-                }
-            }
+            State::Leaving { token: asked, again } if asked == token => self.left(now, again, outcome, out),
             _ => {}
         }
     }
@@ -467,6 +500,14 @@ impl Protocol for ConsumerGroup {
             self.assignment
         );
     }
+}
+
+/// One that nobody else has.
+fn member_id(random: &mut Random) -> Str {
+    let halves = [random.next_u64(), random.next_u64()].map(u64::to_be_bytes);
+    let mut id = [0; 16];
+    id.iter_mut().zip(halves.as_flattened()).for_each(|(to, from)| *to = *from);
+    Uuid::from_bytes(id).to_string().as_str().into()
 }
 
 fn millis(ms: i32) -> Duration {

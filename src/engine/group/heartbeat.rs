@@ -13,7 +13,7 @@ pub(super) struct Heartbeat {
     asked: Option<(Token, Instant)>,
     /// When the last call was made that the coordinator has confirmed: its own count starts no earlier.
     confirmed: Instant,
-    /// The same, of those after which the group was at rest: no rebalance has begun earlier.
+    /// The same, of those after which the group did not wait for the member: it has not begun to earlier.
     at_rest: Instant,
 }
 
@@ -89,7 +89,13 @@ impl Heartbeat {
         self.at_rest = self.at_rest.max(sent);
     }
 
-    /// When the coordinator goes on without a member that has not joined a rebalance.
+    /// A join has been answered: the group has been waiting for all to synchronise since then, not earlier than the last call
+    /// that was confirmed.
+    pub(super) fn confirm_joined(&mut self) {
+        self.at_rest = self.at_rest.max(self.confirmed);
+    }
+
+    /// When the coordinator goes on without a member that has not joined a rebalance, or has not synchronised after.
     pub(super) fn rejoin_by(&self, rebalance_timeout: Duration) -> Instant {
         self.at_rest.checked_add(rebalance_timeout).unwrap_or(self.due)
     }

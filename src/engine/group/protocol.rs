@@ -8,7 +8,7 @@ use crate::{
         machine::{Failure, Now, Outbox, Outcome, Token},
         partition::Identity,
     },
-    error::{Error, ErrorKind},
+    error::{Code, Disposition, Error, ErrorKind},
     types::{NodeId, TopicName, TopicPartition},
     wire::calls::Response,
 };
@@ -84,5 +84,13 @@ pub(super) fn read<T: TryFrom<Response>>(outcome: Outcome) -> Result<T, Error> {
     match outcome {
         Ok(answer) => T::try_from(answer.response).map_err(|_| malformed()),
         Err(Failure { error, .. }) => Err(error),
+    }
+}
+
+/// Whether asking the same again could not change anything.
+pub(super) fn is_settled(outcome: &Result<Code, Error>) -> bool {
+    match outcome {
+        Ok(code) => matches!(code.disposition(), Disposition::Done | Disposition::Fail),
+        Err(error) => !error.may_pass(),
     }
 }

@@ -19,13 +19,12 @@ use crate::{
         machine::{Now, Outbox, Purpose, deadline_after},
     },
     error::Code,
-    types::{TopicName, TopicPartition},
+    types::{NodeId, TopicName, TopicPartition},
     wire::messages::{JoinGroupResponse, SyncGroupResponse, sync_group_request::SyncGroupRequestAssignment},
 };
 
 impl Classic {
-    pub(super) fn send_join(&mut self, now: Now, out: &mut Outbox<Event>) {
-        let Some(coordinator) = self.coordinator else { return };
+    pub(super) fn send_join(&mut self, now: Now, coordinator: NodeId, out: &mut Outbox<Event>) {
         let last = Last { owned: &self.owned, partitions: &self.last, generation: self.last_generation };
         let request = requests::join(&self.settings, &self.member_id, last, self.reason);
         // The answer comes when all members have joined, or the rebalance timeout has passed.
@@ -49,6 +48,7 @@ impl Classic {
             }
             _ => return self.refused(now, code, "JoinGroup", out),
         }
+        self.heartbeat.confirm_joined();
         self.generation = response.generation_id;
         self.member_id = response.member_id;
         let chosen = response.protocol_name.as_deref().unwrap_or_default();

@@ -137,6 +137,16 @@ impl Bench {
         self.respond(&call, HeartbeatResponse { error_code: code.get(), ..Default::default() });
     }
 
+    /// It leaves by this call, and joins as another member.
+    fn leaves_to_come_back(&mut self, call: &Call) {
+        let Request::LeaveGroup(leave) = &call.request else { panic!("{call:?}") };
+        assert_eq!(&*leave.members[0].member_id, "me");
+        self.respond(call, LeaveGroupResponse::default());
+        let call = self.tick().unwrap();
+        let Request::JoinGroup(join) = &call.request else { panic!("{call:?}") };
+        assert!(join.member_id.is_empty(), "{join:?}");
+    }
+
     fn event(&mut self) -> Event {
         assert_eq!(self.out.events.len(), 1, "{:?}", self.out.events);
         self.out.events.remove(0)
@@ -208,19 +218,25 @@ fn partitions_that_are_not_given_up_in_time_are_lost() {
     }
     bench.advance(3 * SECOND);
     // In the same turn: a driver that is told to come back at once would spin.
-    assert!(matches!(bench.tick().unwrap().request, Request::JoinGroup(_)));
+    let call = bench.tick().unwrap();
+    bench.leaves_to_come_back(&call);
     assert!(matches!(bench.event(), Event::Lost(partitions) if partitions.len() == 4));
     assert!(bench.group.identity().is_none());
 }
 
 #[test]
-fn illegal_generation_keeps_the_member_id_and_unknown_member_drops_it() {
-    for (code, kept) in [(Code::ILLEGAL_GENERATION, "me"), (Code::UNKNOWN_MEMBER_ID, "")] {
+fn whom_the_group_went_on_without_loses_all_and_comes_back_as_another_member() {
+    for code in [Code::ILLEGAL_GENERATION, Code::UNKNOWN_MEMBER_ID] {
         let mut bench = Bench::stable();
         bench.heartbeat(code);
         assert!(matches!(bench.event(), Event::Lost(partitions) if partitions.len() == 4));
         let call = bench.tick().unwrap();
-        assert!(matches!(&call.request, Request::JoinGroup(join) if *join.member_id == *kept), "{code}");
+        if code == Code::ILLEGAL_GENERATION {
+            bench.leaves_to_come_back(&call);
+        } else {
+            // Whom the coordinator does not know has nothing to leave.
+            assert!(matches!(&call.request, Request::JoinGroup(join) if join.member_id.is_empty()));
+        }
     }
 }
 
@@ -247,6 +263,56 @@ fn a_lost_coordinator_costs_no_membership_until_the_session_ends() {
     bench.advance(42 * SECOND);
     assert!(bench.tick().is_none());
     assert!(matches!(bench.event(), Event::Lost(_)));
+}
+
+/// A follower that only joins again is let into the same generation, where what it had sent could still be committed,
+/// while it has read the same again.
+#[test]
+fn who_has_lost_partitions_comes_back_as_another_member() {
+    let mut bench = Bench::stable();
+    bench.advance(45 * SECOND);
+    let call = bench.tick().unwrap();
+    assert!(matches!(bench.event(), Event::Lost(_)));
+    // Until it is known to have left.
+    bench.lose(&call);
+    assert!(matches!(bench.event(), Event::CoordinatorLost(NodeId(1))));
+    bench.group.set_coordinator(Some(NodeId(2)));
+    bench.advance(2 * SECOND);
+    let call = bench.tick().unwrap();
+    bench
+        .respond(&call, LeaveGroupResponse { error_code: Code::NOT_COORDINATOR.get(), ..Default::default() });
+    assert!(matches!(bench.event(), Event::CoordinatorLost(NodeId(2))));
+    bench.group.set_coordinator(Some(NodeId(1)));
+    bench.advance(2 * SECOND);
+    let call = bench.tick().unwrap();
+    bench.leaves_to_come_back(&call);
+    assert!(bench.out.events.is_empty(), "the user has not asked for it");
+}
+
+#[test]
+fn a_static_member_that_has_lost_partitions_takes_its_own_place() {
+    let mut bench = Bench::new(Some("i"));
+    bench.join_as_leader(1);
+    bench.finish_sync();
+    bench.advance(45 * SECOND);
+    let call = bench.tick().unwrap();
+    let Request::JoinGroup(join) = &call.request else { panic!("{call:?}") };
+    assert_eq!((&*join.member_id, join.group_instance_id.as_deref()), ("", Some("i")));
+}
+
+#[test]
+fn who_closes_before_it_has_come_back_leaves_once() {
+    let mut bench = Bench::stable();
+    bench.group.set_coordinator(None);
+    bench.advance(45 * SECOND);
+    assert!(bench.tick().is_none());
+    assert!(matches!(bench.event(), Event::Lost(_)));
+    bench.group.set_coordinator(Some(NodeId(1)));
+    bench.group.leave(bench.now, "done", &mut bench.out);
+    let call = bench.out.calls.pop().unwrap();
+    bench.respond(&call, LeaveGroupResponse::default());
+    assert!(matches!(bench.event(), Event::Left));
+    assert!(bench.tick().is_none() && bench.group.deadline().is_none());
 }
 
 #[test]
@@ -354,7 +420,8 @@ fn the_session_counts_from_when_a_heartbeat_was_sent() {
     bench.respond(&call, HeartbeatResponse::default());
     assert!(bench.tick().is_some(), "the next is due");
     bench.advance(31 * SECOND);
-    assert!(matches!(bench.tick().unwrap().request, Request::JoinGroup(_)));
+    let call = bench.tick().unwrap();
+    bench.leaves_to_come_back(&call);
     assert!(matches!(bench.event(), Event::Lost(_)));
 }
 
@@ -371,7 +438,8 @@ fn the_session_counts_from_when_the_sync_was_sent() {
     let beat = bench.tick().unwrap();
     assert!(matches!(beat.request, Request::Heartbeat(_)), "due at once: {beat:?}");
     bench.advance(5 * SECOND);
-    assert!(matches!(bench.tick().unwrap().request, Request::JoinGroup(_)));
+    let call = bench.tick().unwrap();
+    bench.leaves_to_come_back(&call);
     assert!(matches!(bench.event(), Event::Lost(partitions) if partitions.len() == 4));
 }
 
@@ -512,6 +580,10 @@ impl Follower {
     }
 }
 
+fn heartbeat_response(code: Code) -> HeartbeatResponse {
+    HeartbeatResponse { error_code: code.get(), ..Default::default() }
+}
+
 fn partitions(numbers: &[i32]) -> Vec<TopicPartition> {
     numbers.iter().map(|number| TopicPartition::new("t", *number)).collect()
 }
@@ -555,8 +627,7 @@ fn a_member_that_joins_for_long_is_heard_meanwhile() {
         let call = follower.0.tick().unwrap();
         assert!(matches!(call.request, Request::Heartbeat(_)), "{call:?}");
         assert_eq!(call.purpose, Purpose::General, "the join holds its own connection up");
-        let code = Code::REBALANCE_IN_PROGRESS.get();
-        follower.0.respond(&call, HeartbeatResponse { error_code: code, ..Default::default() });
+        follower.0.respond(&call, heartbeat_response(Code::REBALANCE_IN_PROGRESS));
     }
     follower.joined(&join, 2);
     follower.syncs(&[0]);
@@ -569,18 +640,22 @@ fn a_member_that_is_not_heard_while_it_joins_loses_all() {
         let mut follower = Follower::owning(&[0]);
         follower.0.heartbeat(Code::REBALANCE_IN_PROGRESS);
         let join = follower.0.tick().unwrap();
-        let deadline = follower.0.now.after(45 * SECOND);
-        while follower.0.now.instant < deadline.instant {
+        let mut leaves = None;
+        for _ in 0..45 {
+            assert!(leaves.is_none());
             follower.0.advance(SECOND);
-            if let (Some(call), Some(code)) = (follower.0.tick(), answered) {
-                follower.0.respond(&call, HeartbeatResponse { error_code: code.get(), ..Default::default() });
+            match (follower.0.tick(), answered) {
+                (Some(call), _) if matches!(call.request, Request::LeaveGroup(_)) => leaves = Some(call),
+                (Some(call), Some(code)) => follower.0.respond(&call, heartbeat_response(code)),
+                _ => {}
             }
         }
         assert_eq!(follower.events(), ["lost 0"]);
         assert!(follower.0.group.identity().is_none());
+        // The join may still lead into the generation in which it was lost.
         follower.joined(&join, 2);
-        follower.syncs(&[0]);
-        assert_eq!(follower.events(), ["assigned 0"], "anew");
+        assert_eq!(follower.events(), [""; 0]);
+        follower.0.leaves_to_come_back(&leaves.unwrap());
     }
 }
 

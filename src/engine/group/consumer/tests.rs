@@ -65,6 +65,17 @@ impl Bench {
         Some((call.token, request))
     }
 
+    /// It leaves, and joins as somebody else.
+    fn comes_back(&mut self) -> (Token, ConsumerGroupHeartbeatRequest) {
+        let (token, leaves) = self.heartbeat();
+        assert_eq!(leaves.member_epoch, -1);
+        self.respond(token, -1, None);
+        let (token, joins) = self.heartbeat();
+        assert_eq!((joins.member_epoch, told(&joins)), (0, Some(vec![])));
+        assert_ne!(joins.member_id, leaves.member_id);
+        (token, joins)
+    }
+
     fn heartbeat(&mut self) -> (Token, ConsumerGroupHeartbeatRequest) {
         self.tick().unwrap()
     }
@@ -230,8 +241,8 @@ fn a_member_that_does_not_give_up_in_time_has_lost_everything() {
     }
     // Counted from when the heartbeat was sent: the coordinator throws the member out, with all that it has.
     bench.advance(INTERVAL);
-    let (_, joins) = bench.heartbeat();
-    assert_eq!((bench.events(), joins.member_epoch), (vec!["lost t-0 t-1".to_owned()], 0));
+    bench.comes_back();
+    assert_eq!(bench.events(), ["lost t-0 t-1"]);
 }
 
 #[test]
@@ -265,8 +276,11 @@ fn a_member_that_is_fenced_or_forgotten_loses_all_and_joins_at_once() {
         let (token, _) = bench.heartbeat();
         bench.refuse(token, code);
         assert_eq!(bench.events(), ["lost t-0 t-1"], "{code}");
-        let (token, joins) = bench.heartbeat();
-        assert_eq!((joins.member_epoch, &joins.member_id, told(&joins)), (0, &id, Some(vec![])), "{code}");
+        // Whom the coordinator does not know has nothing to leave.
+        let is_known = code == Code::FENCED_MEMBER_EPOCH;
+        let (token, joins) = if is_known { bench.comes_back() } else { bench.heartbeat() };
+        assert_eq!((joins.member_epoch, told(&joins)), (0, Some(vec![])), "{code}");
+        assert_ne!(joins.member_id, id, "{code}");
         bench.refuse(token, code);
         assert!(bench.tick().is_none(), "{code}: not again and again");
     }
@@ -319,6 +333,34 @@ fn the_session_ends_a_while_after_the_last_confirmed_heartbeat_was_sent() {
     assert!(bench.group.identity().is_none());
 }
 
+/// Or what it had sent before could still be committed, while it has read the same again.
+#[test]
+fn who_has_lost_partitions_comes_back_as_another_member() {
+    for (instance, epoch) in [(None, -1), (Some("i"), -2)] {
+        let mut bench = Bench::new(instance);
+        let (token, _) = bench.heartbeat();
+        bench.respond(token, 2, Some(&[0]));
+        bench.tick();
+        bench.advance(45 * SECOND);
+        bench.out.calls.clear();
+        let (token, leaves) = bench.heartbeat();
+        assert_eq!((leaves.member_epoch, leaves.instance_id.as_deref()), (epoch, instance));
+        assert_eq!(bench.events(), ["renewed", "assigned t-0", "lost t-0"]);
+        // Until it is known to have left.
+        bench.group.answer(bench.now, token, script::failure(), &mut bench.out);
+        assert_eq!(bench.events(), ["coordinatorlost"]);
+        bench.group.set_coordinator(Some(NodeId(1)));
+        bench.advance(2 * SECOND);
+        let (token, again) = bench.heartbeat();
+        assert_eq!((again.member_epoch, &again.member_id), (epoch, &leaves.member_id));
+        bench.refuse(token, Code::UNKNOWN_MEMBER_ID);
+        let (_, joins) = bench.heartbeat();
+        assert_eq!((joins.member_epoch, joins.instance_id.as_deref()), (0, instance));
+        assert_ne!(joins.member_id, leaves.member_id);
+        assert!(bench.events().is_empty(), "the user has not asked for it");
+    }
+}
+
 #[test]
 fn what_a_session_that_is_over_was_to_wait_for_is_over_too() {
     let mut bench = Bench::owning(&[0]);
@@ -329,8 +371,7 @@ fn what_a_session_that_is_over_was_to_wait_for_is_over_too() {
     // The session ends before the heartbeat is tried again.
     assert!(bench.tick().is_none());
     bench.advance(SECOND);
-    let (token, joins) = bench.heartbeat();
-    assert_eq!(joins.member_epoch, 0);
+    let (token, _) = bench.comes_back();
     bench.respond(token, 5, None);
     bench.advance(SECOND);
     assert!(bench.tick().is_none(), "nothing is due");
@@ -421,7 +462,12 @@ fn a_member_whose_coordinator_does_not_speak_the_protocol_any_more_loses_all_and
     assert_eq!(bench.events(), ["coordinatorlost", "refused", "lost t-0"]);
     bench.group.set_coordinator(Some(NodeId(2)));
     bench.advance(2 * SECOND);
-    assert_eq!(bench.heartbeat().1.member_epoch, 0);
+    let (token, _) = bench.heartbeat();
+    let kind =
+        ErrorKind::UnsupportedVersion { request: "ConsumerGroupHeartbeat", ours: (0, 1), theirs: None };
+    let failure = Failure { maybe_sent: false, error: kind.into() };
+    bench.group.answer(bench.now, token, Err(failure), &mut bench.out);
+    assert_eq!(bench.heartbeat().1.member_epoch, 0, "there is nothing to leave");
 }
 
 #[test]

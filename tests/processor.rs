@@ -14,7 +14,7 @@ use std::{
 
 use milena::{
     Client, Code, Config, ErrorKind, GroupProtocol, Message, Position, Processor, Record, TransactionHandle,
-    testing::{Api, Cluster, Fault, Rule},
+    testing::{Api, Cluster, Entry, Fault, Rule},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -143,6 +143,67 @@ async fn a_partition_that_goes_and_comes_back_in_a_transaction_is_written_once()
     }
     assert!(calls.load(Ordering::Relaxed) > 10, "some were processed again");
     assert_eq!(written(&client).await, (0..10).collect::<Vec<_>>());
+}
+
+/// Its coordinator dies before it misses the member, which does not lead the group and so could join the same generation
+/// again: what it had sent before must not be committed any more, since it reads the same records anew.
+#[tokio::test(start_paused = true)]
+async fn offsets_of_before_a_loss_are_not_committed_after_it() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let cluster = Cluster::builder().nodes(3).topic("in", 1).topic("out", 2).topic("other", 1);
+        let cluster = cluster.settings(|settings| {
+            // Not missed, whoever coordinates the group.
+            settings.group_consumer_session_timeout = 60 * SECOND;
+        });
+        let cluster = cluster.in_memory().start().await.unwrap();
+        let connect = async |id| {
+            let config = Config::new(cluster.bootstrap()).client_id(id);
+            Client::connect_over(cluster.transport(), config).await.unwrap()
+        };
+        let other = connect("other").await;
+        let leader = other.consumer("g").topics(["other"]).protocol(protocol).build().unwrap();
+        while leader.assignment().is_empty() {
+            tokio::time::sleep(SECOND / 20).await;
+        }
+        let client = connect("copier").await;
+        feed(&client, 0..10).await;
+        let member = client.consumer("g").topics(["in"]).protocol(protocol).session_timeout(10 * SECOND);
+        let producer = client.producer().transactional("a").await.unwrap();
+        let mut processor = Processor::new(member, producer).unwrap();
+        let held = cluster.fault(Rule::new(Fault::CloseBefore).on(Api::TxnOffsetCommit)).await.unwrap();
+        let unheard = [Api::Heartbeat, Api::ConsumerGroupHeartbeat];
+        let unheard = unheard.map(|api| Rule::new(Fault::CloseBefore).on(api).client_id("copier"));
+        let looked_up = async |count: usize| {
+            let is_look_up = |entry: &&Entry| entry.api == Api::OffsetFetch && entry.client_id == "copier";
+            while cluster.journal().await.unwrap().iter().filter(is_look_up).count() < count {
+                tokio::time::sleep(SECOND / 20).await;
+            }
+        };
+        let running = tokio::spawn(async move { processor.run(copy).await });
+        looked_up(1).await;
+        while held.hits() == 0 {
+            tokio::time::sleep(SECOND / 20).await;
+        }
+        let mut faults = Vec::new();
+        for rule in unheard {
+            faults.push(cluster.fault(rule).await.unwrap());
+        }
+        for _ in 0..3 {
+            tokio::time::sleep(5 * SECOND).await;
+            let coordinator = cluster.coordinator("g").await.unwrap().unwrap();
+            cluster.stop_node(coordinator).await.unwrap();
+            cluster.start_node(coordinator).await.unwrap();
+        }
+        for fault in faults {
+            fault.remove().await.unwrap();
+        }
+        looked_up(2).await;
+        held.remove().await.unwrap();
+        assert_eq!(until_written(&client, 10).await, (0..10).collect::<Vec<_>>(), "{protocol:?}");
+        tokio::time::sleep(30 * SECOND).await;
+        assert_eq!(written(&client).await, (0..10).collect::<Vec<_>>(), "{protocol:?}");
+        running.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]

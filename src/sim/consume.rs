@@ -89,7 +89,7 @@ pub(super) struct Consumer {
     next: BTreeMap<TopicPartition, Option<i64>>,
     /// How often each partition was assigned.
     tenures: BTreeMap<TopicPartition, u64>,
-    /// Under which member id and generation each partition was first committed in which tenure.
+    /// In which tenure each partition was first committed under a member id and generation.
     members: BTreeMap<(TopicPartition, String, i32), u64>,
     /// The tenures that ended without the user's consent, as far as it was told.
     lost: BTreeSet<(TopicPartition, u64)>,

@@ -56,8 +56,6 @@ pub(crate) struct Classic {
     state: State,
     /// Which of its assignors the group uses in this generation.
     assignor: Arc<dyn Assignor>,
-    /// Whether the member is cooperative.
-    goes_on: bool,
     owned: Vec<TopicPartition>,
     /// What was assigned last, and in which generation: assignors that leave things as they are want to know.
     last: Vec<TopicPartition>,
@@ -101,7 +99,8 @@ enum State {
         until: Instant,
         partitions: Vec<TopicPartition>,
     },
-    /// Leaves, whatever the answer is; and joins again for this reason, if there is one.
+    /// Leaves, and joins again for this reason, if there is one. Whatever the answer is, unless partitions were lost: then
+    /// it asks until it has left.
     Leaving {
         token: Token,
         again: Option<&'static str>,
@@ -114,7 +113,6 @@ impl Classic {
     pub(crate) fn new(settings: GroupSettings, now: Now, tokens: Tokens, random: Random) -> Self {
         let range = || Arc::new(RangeAssignor) as Arc<dyn Assignor>;
         let assignor = settings.assignors.first().map_or_else(range, Arc::clone);
-        let goes_on = assign::is_cooperative(&settings.assignors);
         let heartbeat = Heartbeat::new(now, settings.heartbeat_interval, settings.session_timeout);
         Self {
             settings,
@@ -124,7 +122,6 @@ impl Classic {
             is_spent: false,
             state: State::Out,
             assignor,
-            goes_on,
             owned: Vec::new(),
             last: Vec::new(),
             last_generation: -1,
@@ -136,6 +133,10 @@ impl Classic {
             tokens,
             random,
         }
+    }
+
+    fn is_cooperative(&self) -> bool {
+        assign::is_cooperative(&self.settings.assignors)
     }
 
     /// Whether there is a generation to commit in.
@@ -161,7 +162,7 @@ impl Protocol for Classic {
 
     fn identity(&self) -> Option<Identity> {
         self.is_member().then(|| Identity {
-            keeps: self.goes_on,
+            keeps: self.is_cooperative(),
             ..self.settings.identity(&self.member_id, self.generation)
         })
     }
@@ -274,7 +275,11 @@ impl Protocol for Classic {
     #[cfg(test)]
     fn check(&self) {
         let holds = self.is_member();
-        assert!(self.goes_on || !self.goes_on_meanwhile(), "an eager member goes on in {:?}", self.state);
+        assert!(
+            self.is_cooperative() || !self.goes_on_meanwhile(),
+            "an eager member goes on in {:?}",
+            self.state
+        );
         assert!(holds || self.owned.is_empty(), "{:?} owns {:?}", self.state, self.owned);
         assert!(!holds || self.generation >= 0, "a member without a generation");
     }
@@ -318,16 +323,14 @@ impl Classic {
     /// Joins; as another member, if something was lost since.
     fn come_back(&mut self, now: Now, out: &mut Outbox<Event>) {
         let Some(coordinator) = self.coordinator else { return };
-        if !self.is_spent {
-            return self.send_join(now, coordinator, out);
+        if self.is_spent && self.settings.instance_id.is_none() {
+            return self.send_leave(now, coordinator, self.reason, Some(self.reason), out);
         }
-        if self.settings.instance_id.is_some() {
+        if mem::take(&mut self.is_spent) {
             // Whoever joins by the name of an instance takes its place.
-            self.is_spent = false;
             self.member_id = Str::default();
-            return self.send_join(now, coordinator, out);
         }
-        self.send_leave(now, coordinator, self.reason, Some(self.reason), out);
+        self.send_join(now, coordinator, out);
     }
 
     // ---- heartbeats ------------------------------------------------------------------------------------------
@@ -398,7 +401,7 @@ impl Classic {
     fn rebalance(&mut self, now: Now, reason: &'static str, out: &mut Outbox<Event>) {
         tracing::info!(group = %self.settings.group, generation = self.generation, reason, "rebalancing");
         self.reason = reason;
-        if self.goes_on {
+        if self.is_cooperative() {
             self.state = State::Due(now.instant);
         } else {
             self.revoke(now, self.owned.clone(), out);
@@ -418,11 +421,10 @@ impl Classic {
         match code {
             Code::ILLEGAL_GENERATION | Code::UNKNOWN_MEMBER_ID => {
                 tracing::warn!(group = %self.settings.group, %code, "the group went on without this member");
-                self.lose(out);
+                self.expire(now, "the group went on without this member", out);
                 if code == Code::UNKNOWN_MEMBER_ID {
                     (self.is_spent, self.member_id) = (false, Str::default());
                 }
-                self.again(now, "the group went on without this member");
             }
             Code::FENCED_INSTANCE_ID => {
                 self.lose(out);

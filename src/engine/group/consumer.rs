@@ -93,7 +93,8 @@ enum State {
     Stable,
     /// Waits for the user to give these up.
     Revoking(Vec<TopicPartition>),
-    /// Leaves, whatever the answer is; and joins again, if that is wanted.
+    /// Leaves, and joins again, if that is wanted. Whatever the answer is, unless partitions were lost: then it asks until
+    /// it has left.
     Leaving {
         token: Token,
         again: bool,
@@ -433,12 +434,13 @@ impl Protocol for ConsumerGroup {
 
     fn leave(&mut self, now: Now, reason: &'static str, out: &mut Outbox<Event>) {
         tracing::debug!(group = %self.settings.group, reason, "leaving");
-        let is_member = self.is_member() || matches!(self.state, State::Joining { .. });
-        let is_member = is_member || (self.is_spent && matches!(self.state, State::Due(_)));
+        let is_known = self.is_member()
+            || matches!(self.state, State::Joining { .. })
+            || (self.is_spent && matches!(self.state, State::Due(_)));
         self.lose(out);
         self.is_spent = false;
         self.heartbeat.end();
-        let Some(coordinator) = self.coordinator.filter(|_| is_member) else {
+        let Some(coordinator) = self.coordinator.filter(|_| is_known) else {
             if !matches!(self.state, State::Dead) {
                 self.state = State::Out;
             }

@@ -83,7 +83,7 @@ impl Heartbeat {
         self.confirmed = self.confirmed.max(sent);
     }
 
-    /// And there was no rebalance at that time.
+    /// And the group did not wait for the member at that time.
     pub(super) fn confirm_at_rest(&mut self, sent: Instant) {
         self.confirm(sent);
         self.at_rest = self.at_rest.max(sent);

@@ -168,9 +168,8 @@ impl Classic {
             self.heartbeat.confirm_at_rest(sent);
         }
         if self.heartbeat.expires() <= now.instant {
-            self.lose(out);
             tracing::warn!(group = %self.settings.group, generation = self.generation, "the assignment came after the session's end: joining again");
-            return self.again(now, "the assignment came after the session's end");
+            return self.expire(now, "the assignment came after the session's end", out);
         }
         match wire::read_assignment(response.assignment) {
             Ok(assigned) => {

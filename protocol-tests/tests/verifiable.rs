@@ -350,7 +350,7 @@ fn what_milena_lacks_is_refused_with_the_reason() {
             &["--group-id", "g", "--group-remote-assignor", "range"],
             "only --group-protocol consumer",
         ),
-        ("consumer", &["--group-id", "g", "--assignment-strategy", "sticky"], "RangeAssignor"),
+        ("consumer", &["--group-id", "g", "--assignment-strategy", "range,fair"], "fair: must be range"),
         ("consumer", &[], "--group-id is missing"),
     ] {
         let Output { status, stdout, stderr } = ours(command, &[&at[..], line].concat()).output().unwrap();

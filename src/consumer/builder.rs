@@ -84,12 +84,15 @@ impl ConsumerBuilder {
     }
 
     /// Who may say who reads what under the classic protocol, the most wanted one first. All members of a group need one
-    /// in common. Default: [`RangeAssignor`](crate::RangeAssignor) alone. Java: `partition.assignment.strategy`.
+    /// in common. Default: [`CooperativeStickyAssignor`](crate::CooperativeStickyAssignor) alone, with which members give
+    /// up only what goes to others. Java: `partition.assignment.strategy`, whose default is
+    /// [`RangeAssignor`](crate::RangeAssignor) first and the cooperative one second, so that both share a group. A group
+    /// of librdkafka's defaults needs [`RangeAssignor`](crate::RangeAssignor) here; without it a member that joins fails
+    /// with [`Code::INCONSISTENT_GROUP_PROTOCOL`](crate::Code::INCONSISTENT_GROUP_PROTOCOL).
     ///
-    /// To change a group's assignor with no member down, let all members offer both first, and then drop the old one. So
-    /// it is from [`RangeAssignor`](crate::RangeAssignor) to
-    /// [`CooperativeStickyAssignor`](crate::CooperativeStickyAssignor) alone, with which members give up only what goes to
-    /// others. An empty list is an error when the consumer is built.
+    /// A member that offers an assignor that is not cooperative gives up all it has whenever the group rebalances,
+    /// whichever is chosen: only so may the group choose either. To change a group's assignor with no member down, let
+    /// all members offer both first, and then drop the old one. An empty list is an error when the consumer is built.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::listener::RebalanceListener;
 use crate::{
     config::{Config, MAX_NAME, Problems, shortened},
     engine::{
-        assign::{Assignor, RangeAssignor},
+        assign::{Assignor, CooperativeStickyAssignor},
         backoff::Backoff,
         commit,
         consumer::settings::{self, CoreSettings, MembershipSettings, OutOfRange, Source, Truncated},
@@ -133,7 +133,7 @@ impl Settings {
             isolation: Isolation::default(),
             commit: None,
             protocol: GroupProtocol::default(),
-            assignors: vec![Arc::new(RangeAssignor)],
+            assignors: vec![Arc::new(CooperativeStickyAssignor)],
             server_assignor: None,
             group_instance_id: None,
             session_timeout: Duration::from_secs(45),

@@ -18,9 +18,10 @@ use tokio::task::JoinSet;
 
 use crate::support::{cluster, connect, error, number, produce, take, take_different, take_sorted, tp};
 
-/// A member by the classic protocol, for what the two do differently.
+/// An eager member by the classic protocol, for what is done differently there.
 fn classic(client: &Client) -> ConsumerBuilder {
-    client.consumer("g").topics(["t"]).protocol(GroupProtocol::Classic)
+    let member = client.consumer("g").topics(["t"]).protocol(GroupProtocol::Classic);
+    member.assignors([Arc::new(RangeAssignor) as Arc<dyn Assignor>])
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,16 +20,16 @@ const SESSION: Duration = Duration::from_secs(6);
 /// 36, eager: members join, leave and die while records flow. Every record is processed, no partition ever has two
 /// owners, and what is committed only grows.
 pub(crate) async fn s36_members_come_and_go_and_every_record_is_processed(stage: Stage) {
-    come_and_go(stage, |builder| builder.protocol(GroupProtocol::Classic)).await;
+    let eager: Arc<dyn Assignor> = Arc::new(RangeAssignor);
+    let member = move |builder: ConsumerBuilder| {
+        builder.protocol(GroupProtocol::Classic).assignors([Arc::clone(&eager)])
+    };
+    come_and_go(stage, member).await;
 }
 
 /// 36, cooperative (KIP-429).
 pub(crate) async fn s36_members_of_a_cooperative_group_come_and_go(stage: Stage) {
-    let cooperative: Arc<dyn Assignor> = Arc::new(CooperativeStickyAssignor);
-    let member = move |builder: ConsumerBuilder| {
-        builder.protocol(GroupProtocol::Classic).assignors([Arc::clone(&cooperative)])
-    };
-    come_and_go(stage, member).await;
+    come_and_go(stage, |builder| builder.protocol(GroupProtocol::Classic)).await;
 }
 
 /// 36 under the consumer protocol (KIP-848).

@@ -1,9 +1,10 @@
 //! Groups of the classic protocol.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use milena::{Compression, GroupProtocol, Position};
+use milena::{Assignor, Compression, ConsumerBuilder, GroupProtocol, Position, RangeAssignor};
 use protocol_tests::foreign::Line;
 use protocol_tests::suite::take;
 
@@ -36,8 +37,7 @@ pub(crate) async fn two_members_share_and_take_over(pair: &mut Pair) {
     // Who comes after them, of whatever make, begins where they ended.
     let expected = topic.more(pair).await;
     let successor = pair.milena.consumer("group").topics([topic.name.as_str()]).start_at(Position::Earliest);
-    let successor = successor.protocol(GroupProtocol::Classic);
-    let successor = successor.build().unwrap();
+    let successor = as_others_are(successor).build().unwrap();
     assert_eq!(sorted(lines(&take(&successor, expected.len()).await)), expected);
     successor.close().await.unwrap();
 }
@@ -48,7 +48,7 @@ pub(crate) async fn a_member_of_each_maker(pair: &mut Pair) {
         let mut topic = Written::new(group, pair).await;
         let name = topic.name.clone();
         let ours = pair.milena.consumer(group).topics([name.as_str()]).start_at(Position::Earliest);
-        let ours = ours.protocol(GroupProtocol::Classic);
+        let ours = as_others_are(ours);
         // It learns from a heartbeat that another has joined.
         let ours = ours.heartbeat_interval(Duration::from_millis(100));
         let before = topic.more(pair).await;
@@ -131,4 +131,9 @@ fn named(line: &str) -> (String, Line) {
 fn sorted(mut lines: Vec<Line>) -> Vec<Line> {
     lines.sort_by_key(|line| (line.partition, line.offset));
     lines
+}
+
+/// Offers an assignor that every client offers by default.
+fn as_others_are(ours: ConsumerBuilder) -> ConsumerBuilder {
+    ours.protocol(GroupProtocol::Classic).assignors([Arc::new(RangeAssignor) as Arc<dyn Assignor>])
 }

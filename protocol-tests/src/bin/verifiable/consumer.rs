@@ -9,8 +9,9 @@ use std::{
 };
 
 use milena::{
-    Batch, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, OffsetAndMetadata,
-    RebalanceListener, TopicPartition,
+    Assignor, Batch, Commit, Config, Consumer, ConsumerBuilder, ConsumerHandle, CooperativeStickyAssignor,
+    GroupProtocol, OffsetAndMetadata, RangeAssignor, RebalanceListener, RoundRobinAssignor, StickyAssignor,
+    TopicPartition,
 };
 use serde_json::{Value, json};
 
@@ -27,8 +28,8 @@ use super::{
 
 /// Java's default of `max.poll.records`: a poll is over when it has as many, or when nothing more is there.
 const POLL_RECORDS: u64 = 500;
-/// Both of Java's names for the only strategy that milena has.
-const RANGE: [&str; 2] = ["range", "org.apache.kafka.clients.consumer.RangeAssignor"];
+/// Java's classes are named so, and milena's assignors as they are.
+const JAVA: &str = "org.apache.kafka.clients.consumer.";
 
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -61,6 +62,7 @@ impl Options {
         ];
         let given = Arguments::parse(line, &options, &["--verbose", "--enable-autocommit"])?;
         let protocol = protocol(&given)?;
+        let assignors = assignors(given.text("--assignment-strategy").unwrap_or("range"))?;
         let assignor = given.text("--group-remote-assignor").map(str::to_owned);
         let mut properties = Properties::read(given.text("--command-config"))?;
         let client = settings::client(&mut properties);
@@ -77,7 +79,7 @@ impl Options {
         let session = given.number("--session-timeout")?.map(Duration::from_millis);
         consumer.push(move |builder| {
             let builder = builder.start_at(start).on_out_of_range(gone).commit(commit);
-            let builder = builder.protocol(protocol);
+            let builder = builder.protocol(protocol).assignors(assignors);
             let builder = assignor.into_iter().fold(builder, ConsumerBuilder::server_assignor);
             let builder = instance.into_iter().fold(builder, ConsumerBuilder::group_instance_id);
             session.into_iter().fold(builder, ConsumerBuilder::session_timeout)
@@ -96,19 +98,32 @@ impl Options {
     }
 }
 
-/// Of the classic protocol milena has the range strategy.
 fn protocol(given: &Arguments) -> Result<GroupProtocol, String> {
     let protocol = settings::group_protocol(given.text("--group-protocol").unwrap_or("classic"));
     let protocol = protocol.map_err(|reason| format!("--group-protocol {reason}"))?;
     if given.text("--group-remote-assignor").is_some() && protocol == GroupProtocol::Classic {
         return Err("--group-remote-assignor: only --group-protocol consumer has one".to_owned());
     }
-    match given.text("--assignment-strategy") {
-        Some(other) if !RANGE.contains(&other) => {
-            Err(format!("--assignment-strategy {other}: milena has no other than {} yet", RANGE[1]))
-        }
-        _ => Ok(protocol),
-    }
+    Ok(protocol)
+}
+
+/// The strategies of the classic protocol, by their own names or those of Java's classes.
+fn assignors(names: &str) -> Result<Vec<Arc<dyn Assignor>>, String> {
+    let assignor = |name: &str| -> Result<Arc<dyn Assignor>, String> {
+        Ok(match name.strip_prefix(JAVA).unwrap_or(name) {
+            "range" | "RangeAssignor" => Arc::new(RangeAssignor),
+            "roundrobin" | "RoundRobinAssignor" => Arc::new(RoundRobinAssignor),
+            "sticky" | "StickyAssignor" => Arc::new(StickyAssignor),
+            "cooperative-sticky" | "CooperativeStickyAssignor" => Arc::new(CooperativeStickyAssignor),
+            _ => {
+                let known = "range, roundrobin, sticky or cooperative-sticky";
+                return Err(format!(
+                    "--assignment-strategy {name}: must be {known}, or Java's class of that name"
+                ));
+            }
+        })
+    };
+    names.split(',').map(|name| assignor(name.trim())).collect()
 }
 
 pub(crate) async fn run(mut options: Options, lines: Lines, stop: Stop) -> Outcome {

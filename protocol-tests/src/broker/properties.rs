@@ -97,6 +97,11 @@ impl NodeProperties<'_> {
             ("num.partitions", "1"),
             ("offsets.topic.num.partitions", "4"),
             ("transaction.state.log.num.partitions", "4"),
+            // By default a dead member of the consumer protocol is missed after 45 s, and one told after 5 s.
+            ("group.consumer.min.session.timeout.ms", "6000"),
+            ("group.consumer.session.timeout.ms", "6000"),
+            ("group.consumer.min.heartbeat.interval.ms", "1000"),
+            ("group.consumer.heartbeat.interval.ms", "1000"),
             // A killed node may come back once its old session is over.
             ("broker.heartbeat.interval.ms", "500"),
             ("broker.session.timeout.ms", "6000"),

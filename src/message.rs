@@ -3,13 +3,17 @@
 mod batch;
 mod fault;
 mod headers;
+mod ledger;
 mod owned;
 
-pub(crate) use self::fault::corrupt_batch;
 pub use self::{
     batch::{Batch, RecordRef, Records},
     headers::Headers,
     owned::Message,
+};
+pub(crate) use self::{
+    fault::corrupt_batch,
+    ledger::{Desk, Ledger, Receipt},
 };
 
 #[cfg(test)]

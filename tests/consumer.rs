@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "virtual time")]
 
+#[path = "consumer/acknowledge.rs"]
+mod acknowledge;
 #[path = "consumer/bad_input.rs"]
 mod bad_input;
 #[path = "consumer/cancel.rs"]

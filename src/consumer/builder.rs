@@ -159,6 +159,15 @@ impl ConsumerBuilder {
         self
     }
 
+    /// How long partitions that are given up wait for those who still hold their messages to acknowledge them, under
+    /// [`Commit::Acknowledged`]; and so does [`close`](Consumer::close). What is not acknowledged then is read again by
+    /// whoever owns the partition next. Less than [`max_poll_interval`](Self::max_poll_interval), 0 for not at all;
+    /// default 20 s, or half of `max_poll_interval` if that is less.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.drain_timeout = Some(timeout);
+        self
+    }
+
     /// How long a topic may be missing before [`ErrorKind::UnknownTopic`](crate::ErrorKind::UnknownTopic) is returned,
     /// and again after as long. Default 60 s. The topic is read when it appears.
     pub fn topic_timeout(mut self, timeout: Duration) -> Self {

@@ -7,14 +7,14 @@ use tokio::sync::mpsc;
 use super::{
     driver::Driver,
     inner::{Command, ConsumerHandle},
-    settings::Settings,
+    settings::{Commit, Settings},
     stream::RecordStream,
 };
 use crate::{
     client::Client,
     engine::{fetch::Buffered, hand::Hand},
     error::Result,
-    message::{Batch, Message},
+    message::{Batch, Desk, Message},
     sync::wake::Wake,
     types::{GroupMetadata, Offset, OffsetAndMetadata, Position, TopicPartition},
 };
@@ -27,8 +27,8 @@ const COMMANDS: usize = 64;
 /// A task of its own fetches ahead, within [`buffered_bytes`](super::ConsumerBuilder::buffered_bytes), sends heartbeats
 /// and commits; records are checked, decompressed and decoded in the task that asks for them. All methods take `&self`,
 /// so that tasks can share a consumer; but a call for records declares done what *any* task was handed before, so tasks
-/// that work side by side should use [`Commit::Manual`](super::Commit::Manual) and
-/// [`commit_offsets`](Self::commit_offsets).
+/// that work side by side should use [`Commit::Acknowledged`](super::Commit::Acknowledged), or
+/// [`Commit::Manual`](super::Commit::Manual) and [`commit_offsets`](Self::commit_offsets).
 ///
 /// When a consumer is dropped, its task commits what is done with and leaves the group by itself;
 /// [`close`](Self::close) waits for that.
@@ -42,7 +42,11 @@ impl Consumer {
     pub(super) fn start(client: Client, settings: &Settings) -> Result<Self> {
         let wake = Arc::new(Wake::default());
         let metrics = Arc::clone(client.counters());
-        let hand = Hand::new(Arc::clone(&wake), settings.max_decompressed_batch_bytes, metrics);
+        let desk = match settings.commit {
+            Some(Commit::Acknowledged(_)) => Some(Desk::new(Arc::clone(&wake))),
+            _ => None,
+        };
+        let hand = Hand::new(Arc::clone(&wake), settings.max_decompressed_batch_bytes, desk, metrics);
         let hand = Arc::new(hand);
         let buffered = Buffered::new(settings.buffered_bytes, Arc::clone(&wake));
         let (sender, commands) = mpsc::channel(COMMANDS);
@@ -55,7 +59,8 @@ impl Consumer {
 
     /// The next record, as soon as there is one. `None` once the consumer is closed.
     ///
-    /// Calling it says that everything handed out before is done with.
+    /// Calling it says that everything handed out before is done with, unless records are
+    /// [acknowledged](super::Commit::Acknowledged).
     ///
     /// # Errors
     /// Errors do not end the consumer: the next call goes on, unless [`is_fatal`](crate::Error::is_fatal) says that it
@@ -79,7 +84,8 @@ impl Consumer {
     /// The next run of records of one partition, or the rest of the one that [`next`](Self::next) is in. `None` once
     /// the consumer is closed. This is the cheapest way to read.
     ///
-    /// Calling it says that everything handed out before is done with.
+    /// Calling it says that everything handed out before is done with, unless records are
+    /// [acknowledged](super::Commit::Acknowledged).
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -96,7 +102,8 @@ impl Consumer {
         RecordStream::new(&self.handle.hand)
     }
 
-    /// Commits everything that was handed out, what is being worked on too, and waits until it is committed.
+    /// Commits everything that was handed out, what is being worked on too, and waits until it is committed; or, where
+    /// records are [acknowledged](super::Commit::Acknowledged), what is.
     ///
     /// # Errors
     /// [`NotAssigned`](crate::ErrorKind::NotAssigned) or [`Broker`](crate::ErrorKind::Broker) with
@@ -226,7 +233,9 @@ impl Consumer {
     /// From then on [`next`](Self::next) returns `None`.
     ///
     /// What was handed out last counts as done with only if a later call has superseded it;
-    /// [`commit`](Self::commit) before to have it committed as well.
+    /// [`commit`](Self::commit) before to have it committed as well. Where records are
+    /// [acknowledged](super::Commit::Acknowledged), those who still hold some have
+    /// [`drain_timeout`](super::ConsumerBuilder::drain_timeout) to do so.
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed) if it is closed already, or ends unfinished because its client is closed or

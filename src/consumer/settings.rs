@@ -45,6 +45,15 @@ pub enum Commit {
     /// of `next` or `next_batch` has superseded: never what is still being worked on. So a record is processed at least
     /// once.
     Every(Duration),
+    /// This often, and before partitions are given up or the consumer is closed, of each partition the contiguous prefix of
+    /// what was acknowledged ([`Message::ack`](crate::Message::ack), [`Batch::ack`](crate::Batch::ack)), in whatever order
+    /// and by whatever task. For those who work on many records side by side: a call for records says nothing about those
+    /// before it. Acknowledging keeps the member in its group as asking for records does (`max_poll_interval`).
+    ///
+    /// Partitions that are given up, and closing, wait [`drain_timeout`](crate::ConsumerBuilder::drain_timeout) for those
+    /// who still hold messages to acknowledge them. Of a partition with 100,000 gaps between acknowledged records, nothing
+    /// more is handed out until one closes.
+    Acknowledged(Duration),
 }
 
 impl Default for Commit {
@@ -111,6 +120,8 @@ pub(super) struct Settings {
     pub(super) session_timeout: Duration,
     pub(super) heartbeat_interval: Duration,
     pub(super) max_poll_interval: Duration,
+    /// `None` for the default.
+    pub(super) drain_timeout: Option<Duration>,
     pub(super) topic_timeout: Duration,
     pub(super) fetch_min_bytes: i32,
     pub(super) fetch_max_wait: Duration,
@@ -139,6 +150,7 @@ impl Settings {
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(3),
             max_poll_interval: Duration::from_secs(300),
+            drain_timeout: None,
             topic_timeout: Duration::from_secs(60),
             fetch_min_bytes: 1,
             fetch_max_wait: Duration::from_millis(500),
@@ -217,9 +229,15 @@ impl Settings {
             },
             auto_commit: match self.commit.unwrap_or_default() {
                 Commit::Manual => None,
-                Commit::Every(interval) => Some(interval),
+                Commit::Every(interval) | Commit::Acknowledged(interval) => Some(interval),
             },
             max_poll_interval: self.max_poll_interval,
+            drain_timeout: match self.commit {
+                Some(Commit::Acknowledged(_)) => {
+                    self.drain_timeout.unwrap_or_else(|| DRAIN_TIMEOUT.min(self.max_poll_interval / 2))
+                }
+                _ => Duration::ZERO,
+            },
             close_timeout: request_timeout,
             has_listener: self.listener.is_some(),
         }
@@ -282,8 +300,17 @@ impl Settings {
                 );
             }
         }
-        if self.commit == Some(Commit::Every(Duration::ZERO)) {
-            problems.add("commit", "Every(0)", "the interval must be more than 0");
+        if let Some(commit @ (Commit::Every(Duration::ZERO) | Commit::Acknowledged(Duration::ZERO))) =
+            self.commit
+        {
+            problems.add("commit", &format!("{commit:?}"), "the interval must be more than 0");
+        }
+        if let Some(timeout) = self.drain_timeout.filter(|timeout| *timeout >= self.max_poll_interval) {
+            let reason = format!(
+                "it must be less than max_poll_interval, which is {:?}: after that others read the partitions",
+                self.max_poll_interval
+            );
+            problems.add("drain_timeout", &format!("{timeout:?}"), reason);
         }
     }
 
@@ -363,5 +390,7 @@ impl Settings {
 
 /// What a response holds besides records.
 const FRAME_ROOM: usize = 64 << 10;
+/// Below the half minute that orchestrators give a process to end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// The protocol counts milliseconds in 31 bits.
 const MAX_TIME: Duration = Duration::from_millis(i32::MAX as u64);

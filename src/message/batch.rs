@@ -1,8 +1,8 @@
 //! A run of records of one partition, borrowed from the batch that they came in.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
-use super::{fault::corrupt_batch, headers::Headers, owned::Message};
+use super::{fault::corrupt_batch, headers::Headers, ledger::Receipt, owned::Message};
 use crate::{
     error::Result,
     types::{Offset, Partition, TopicName, TopicPartition},
@@ -18,6 +18,8 @@ pub struct Batch {
     first: i64,
     next: i64,
     high_watermark: i64,
+    /// `None` where nobody keeps account.
+    receipt: Option<Receipt>,
 }
 
 impl Batch {
@@ -28,8 +30,9 @@ impl Batch {
         first: i64,
         next: i64,
         high_watermark: i64,
+        receipt: Option<Receipt>,
     ) -> Self {
-        Self { partition, cursor, first, next, high_watermark }
+        Self { partition, cursor, first, next, high_watermark, receipt }
     }
 
     /// The topic.
@@ -76,16 +79,37 @@ impl Batch {
         Records { batch: self, cursor: self.cursor.clone() }
     }
 
-    /// The records as messages of their own, which may be kept.
+    /// The records as messages of their own, which may be kept, and acknowledged one by one.
     pub fn messages(&self) -> impl Iterator<Item = Result<Message>> + '_ {
         let mut records = self.records();
+        let mut from = self.first;
         std::iter::from_fn(move || {
-            let record = records.raw()?;
-            Some(
-                record
-                    .map(|record| Message::new(self.partition.clone(), self.cursor.buffer().clone(), record)),
-            )
+            let record = match records.raw() {
+                Some(Ok(record)) => record,
+                Some(Err(error)) => return Some(Err(error)),
+                None => {
+                    self.acknowledge(from..self.next);
+                    from = self.next;
+                    return None;
+                }
+            };
+            // Nobody will get to see what was compacted away.
+            self.acknowledge(from..record.offset);
+            from = record.offset.saturating_add(1);
+            let buffer = self.cursor.buffer().clone();
+            Some(Ok(Message::new(self.partition.clone(), buffer, record, self.receipt.clone())))
         })
+    }
+
+    /// As [`Message::ack`], for all records of the batch at once.
+    pub fn ack(&self) {
+        self.acknowledge(self.first..self.next);
+    }
+
+    fn acknowledge(&self, offsets: Range<i64>) {
+        if let Some(receipt) = self.receipt.as_ref().filter(|_| !offsets.is_empty()) {
+            receipt.acknowledge(offsets);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::headers::Headers;
+use super::{headers::Headers, ledger::Receipt};
 use crate::{
     types::{Offset, Partition, TopicName, TopicPartition},
     wire::batch::{HeadersIter, RawRecord, Span},
@@ -20,12 +20,51 @@ pub struct Message {
     partition: TopicPartition,
     buffer: Bytes,
     record: RawRecord,
+    /// `None` where nobody keeps account.
+    receipt: Option<Receipt>,
 }
 
 impl Message {
     #[inline]
-    pub(crate) fn new(partition: TopicPartition, buffer: Bytes, record: RawRecord) -> Self {
-        Self { partition, buffer, record }
+    pub(crate) fn new(
+        partition: TopicPartition,
+        buffer: Bytes,
+        record: RawRecord,
+        receipt: Option<Receipt>,
+    ) -> Self {
+        Self { partition, buffer, record, receipt }
+    }
+
+    /// Says that the record is done with, to a consumer with
+    /// [`Commit::Acknowledged`](crate::Commit::Acknowledged), in whatever order and from whatever task; any clone may say
+    /// it, and once is enough. What gets committed is the contiguous prefix of what is acknowledged: behind a record that
+    /// never is, nothing is committed, and everything is read again once the partition has another owner.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # async fn work(order: &milena::Message) {}
+    /// # async fn example(client: milena::Client) -> milena::Result<()> {
+    /// use milena::Commit;
+    ///
+    /// let consumer = client.consumer("billing").topics(["orders"]);
+    /// let consumer = consumer.commit(Commit::Acknowledged(Duration::from_secs(5))).build()?;
+    /// while let Some(order) = consumer.next().await {
+    ///     let order = order?;
+    ///     tokio::spawn(async move {
+    ///         work(&order).await;
+    ///         order.ack();
+    ///     });
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// It only takes note and cannot fail. To any other consumer, and once the partition is lost, given up, or read anew
+    /// after a seek, it says nothing.
+    pub fn ack(&self) {
+        if let Some(receipt) = &self.receipt {
+            let offset = self.record.offset;
+            receipt.acknowledge(offset..offset.saturating_add(1));
+        }
     }
 
     /// The topic.

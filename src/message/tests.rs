@@ -22,7 +22,7 @@ fn cursor() -> RecordCursor {
 }
 
 fn batch(first: i64) -> Batch {
-    Batch::new(TopicPartition::new("t", 3), cursor(), first, 4, 10)
+    Batch::new(TopicPartition::new("t", 3), cursor(), first, 4, 10, None)
 }
 
 #[test]

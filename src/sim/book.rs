@@ -1,6 +1,6 @@
 //! The book of a world: what was handed out, and what was committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{TOPIC, World};
 use crate::wire::batch::Batches;
@@ -22,10 +22,19 @@ pub(super) struct Logged {
 pub(super) struct Book {
     /// Values by partition and offset.
     handed: BTreeMap<i32, BTreeMap<i64, String>>,
+    /// What users are done with, or take for done with, by partition.
+    acknowledged: BTreeMap<i32, Acknowledged>,
     /// Up to where everything was handed out, by partition.
     prefix: BTreeMap<i32, i64>,
     /// What members have asked to have committed, by generation, member and partition: the newest offset.
     commits: BTreeMap<(Tenure, i32), i64>,
+}
+
+/// What is done with of a partition.
+#[derive(Debug, Default)]
+struct Acknowledged {
+    offsets: BTreeSet<i64>,
+    prefix: i64,
 }
 
 /// How long somebody has had a partition without a break.
@@ -52,6 +61,15 @@ impl Book {
         }
     }
 
+    /// A user says that it is done with a record, or says nothing of the kind ever.
+    pub(super) fn acknowledge(&mut self, partition: i32, offset: i64) {
+        let acknowledged = self.acknowledged.entry(partition).or_default();
+        acknowledged.offsets.insert(offset);
+        while acknowledged.offsets.contains(&acknowledged.prefix) {
+            acknowledged.prefix += 1;
+        }
+    }
+
     /// Up to where everything of the partition was handed out.
     pub(super) fn prefix(&self, partition: i32) -> i64 {
         self.prefix.get(&partition).copied().unwrap_or(0)
@@ -62,6 +80,8 @@ impl Book {
     pub(super) fn commit(&mut self, tenure: Tenure, partition: i32, offset: i64) -> bool {
         let prefix = self.prefix(partition);
         assert!(offset <= prefix, "{offset} of partition {partition} is committed, {prefix} was handed out");
+        let done = self.acknowledged.get(&partition).map_or(0, |acknowledged| acknowledged.prefix);
+        assert!(offset <= done, "{offset} of partition {partition} is committed, {done} was acknowledged");
         let newest = self.commits.insert((tenure, partition), offset);
         assert!(
             newest <= Some(offset),

@@ -15,7 +15,7 @@ use super::{
     answers,
     book::{Book, GROUP, Tenure},
     client::SimClient,
-    user::{Taken, User},
+    user::{Taken, User, record},
     world::{PARTITIONS, TOPIC, World},
 };
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
         machine::{Call, Now, Outbox, earlier},
         position,
     },
+    message::{Desk, Message},
     sync::wake::Wake,
     types::{Offset, OffsetAndMetadata, Position, TopicName, TopicPartition},
     wire::{
@@ -46,6 +47,7 @@ use crate::{
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest session and rebalance timeouts that a member is given.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// No answer holds more than this for one partition but for a first batch, which is smaller.
@@ -77,6 +79,8 @@ pub(super) enum Kind {
 pub(super) struct Consumer {
     kind: Kind,
     name: u64,
+    /// Whether the user acknowledges what it is done with.
+    acknowledges: bool,
     core: Core,
     hand: Arc<Hand>,
     buffered: Arc<Buffered>,
@@ -107,16 +111,20 @@ impl Consumer {
     pub(super) fn new(world: &mut World, kind: Kind, name: u64, book: Rc<RefCell<Book>>) -> Self {
         let mut random = Random::new(world.random.next_u64());
         let wake = Arc::new(Wake::default());
-        let hand = Arc::new(Hand::new(Arc::clone(&wake), 1 << 20, Arc::default()));
+        let acknowledges = matches!(kind, Kind::Member { .. }) && random.below(3) == 0;
+        let desk = acknowledges.then(|| Desk::new(Arc::clone(&wake)));
+        let hand = Arc::new(Hand::new(Arc::clone(&wake), 1 << 20, desk, Arc::default()));
         let limit = PARTITION_BYTES << random.below(4);
         let buffered = Buffered::new(limit, Arc::clone(&wake));
-        let settings = settings(&kind, &mut random);
-        let user = User::new(world.now, Arc::clone(&hand), Random::new(random.next_u64()));
+        let settings = settings(&kind, acknowledges, &mut random);
+        let seed = Random::new(random.next_u64());
+        let user = User::new(world.now, Arc::clone(&hand), acknowledges, seed);
         let seed = Random::new(random.next_u64());
         let core = Core::new(world.now, settings, Arc::clone(&hand), Arc::clone(&buffered), seed);
         Self {
             kind,
             name,
+            acknowledges,
             core,
             hand,
             buffered,
@@ -161,7 +169,7 @@ impl Consumer {
     pub(super) fn close(&mut self, now: Now) {
         if self.closing.is_none() {
             self.core.close(now);
-            self.closing = Some(now.instant + CLOSE_TIMEOUT + SLACK);
+            self.closing = Some(now.instant + DRAIN_TIMEOUT + CLOSE_TIMEOUT + SLACK);
         }
     }
 
@@ -356,6 +364,11 @@ impl Consumer {
     /// Whether the user has asked the core for something.
     fn use_it(&mut self, now: Now, met: &mut Vec<String>) -> bool {
         let mut has_asked = false;
+        for message in self.user.acknowledge(now) {
+            let mut book = self.book.borrow_mut();
+            book.acknowledge(message.partition().0, message.offset().0);
+            met.push("user: acknowledges".to_owned());
+        }
         while let Some(taken) = self.user.act(now) {
             match taken {
                 Taken::Records(partition, records) => self.take(&partition, records),
@@ -375,15 +388,19 @@ impl Consumer {
         has_asked
     }
 
-    fn take(&mut self, partition: &TopicPartition, records: Vec<(i64, String)>) {
-        for (offset, value) in records {
+    fn take(&mut self, partition: &TopicPartition, messages: Vec<Message>) {
+        for (offset, value) in messages.iter().map(record) {
             let next = self.next.get_mut(partition).and_then(Option::as_mut);
             let next = next.expect("a position of what is handed out");
             assert_eq!(offset, *next, "{partition}: a record is handed out in the wrong place");
             *next += 1;
             assert!(value.starts_with(&format!("{}/", partition.partition)), "{value} is in {partition}");
             self.book.borrow_mut().hand_out(partition.partition.0, offset, value);
+            if !self.acknowledges {
+                self.book.borrow_mut().acknowledge(partition.partition.0, offset);
+            }
         }
+        self.user.keep(messages);
     }
 
     /// Sometimes the user asks for more than records. Whether it asked the core.
@@ -396,7 +413,7 @@ impl Consumer {
             Kind::Member { .. } if (1..=3).contains(&kind) => {
                 let asked = match (kind, self.pick()) {
                     (1, _) => self.core.commit(now, None),
-                    (2, Some((partition, next))) => {
+                    (2, Some((partition, next))) if !self.acknowledges => {
                         let offsets = [(partition, OffsetAndMetadata::new(Offset(next)))].into();
                         self.core.commit(now, Some(offsets))
                     }
@@ -464,7 +481,7 @@ impl fmt::Debug for Consumer {
     }
 }
 
-fn settings(kind: &Kind, random: &mut Random) -> CoreSettings {
+fn settings(kind: &Kind, acknowledges: bool, random: &mut Random) -> CoreSettings {
     let retry = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
     let fetch = fetch::Settings {
         read_committed: random.below(2) == 0,
@@ -486,7 +503,8 @@ fn settings(kind: &Kind, random: &mut Random) -> CoreSettings {
             Source::Chosen { partitions: partitions.collect(), topics: BTreeSet::new() }
         }
         Kind::Member { instance, way } => {
-            Source::Group(Box::new(membership(*instance, *way, topics, retry, random)))
+            let drain_timeout = if acknowledges { DRAIN_TIMEOUT } else { Duration::ZERO };
+            Source::Group(Box::new(membership(*instance, *way, topics, retry, drain_timeout, random)))
         }
     };
     CoreSettings {
@@ -509,6 +527,7 @@ fn membership(
     way: Way,
     topics: BTreeSet<TopicName>,
     retry: Backoff,
+    drain_timeout: Duration,
     random: &mut Random,
 ) -> MembershipSettings {
     let session_timeout = Duration::from_millis(6_000 + random.below(6_000));
@@ -540,6 +559,7 @@ fn membership(
         },
         auto_commit: Some(Duration::from_millis(300 + random.below(4_000))),
         max_poll_interval,
+        drain_timeout,
         close_timeout: CLOSE_TIMEOUT,
         has_listener: random.below(2) == 0,
     }

@@ -97,6 +97,7 @@ pub(super) const OF_CLASSIC_GROUPS: &[&str] = &[
     "SyncGroup: NONE",
     "SyncGroup: REBALANCE_IN_PROGRESS",
     "user: Timeout",
+    "user: acknowledges",
 ];
 
 /// Beside [`OF_ANY_GROUP`], under the consumer protocol.

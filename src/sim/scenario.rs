@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     book::{Book, GROUP},
     cast::Cast,
-    consume::{CLOSE_TIMEOUT, Kind, PATIENCE, Way},
+    consume::{CLOSE_TIMEOUT, DRAIN_TIMEOUT, Kind, PATIENCE, Way},
     faults, produce,
     world::{PARTITIONS, World},
 };
@@ -92,7 +92,7 @@ fn play(world: &mut World, mut cast: Cast, length: Duration) -> Cast {
     world.run(&mut cast, limit, false);
     assert!(cast.is_settled(world), "not everything is settled once nothing goes wrong any more: {cast:?}");
     cast.close(world);
-    let limit = world.now.instant + CLOSE_TIMEOUT + Duration::from_secs(1);
+    let limit = world.now.instant + DRAIN_TIMEOUT + CLOSE_TIMEOUT + Duration::from_secs(1);
     world.run(&mut cast, limit, false);
     assert!(cast.is_settled(world), "not every consumer has closed: {cast:?}");
     if !world.has_transactions {

@@ -21,7 +21,7 @@ use crate::{
 /// What a call for records has brought.
 #[derive(Debug)]
 pub(super) enum Taken {
-    Records(TopicPartition, Vec<(i64, String)>),
+    Records(TopicPartition, Vec<Message>),
     Error(Error),
     End,
 }
@@ -33,6 +33,8 @@ pub(super) struct User {
     random: Random,
     /// Whether it takes batches.
     by_batch: bool,
+    /// What it has not acknowledged, if it does acknowledge.
+    held: Option<Vec<Message>>,
     pulling: Option<Pulling>,
     woken: Arc<Flag>,
     /// When it asks, or stops waiting.
@@ -52,10 +54,11 @@ impl Wake for Flag {
 }
 
 impl User {
-    pub(super) fn new(now: Now, hand: Arc<Hand>, mut random: Random) -> Self {
+    pub(super) fn new(now: Now, hand: Arc<Hand>, acknowledges: bool, mut random: Random) -> Self {
         let by_batch = random.below(2) == 0;
         let (woken, at) = (Arc::default(), now.instant);
-        Self { hand, random, by_batch, pulling: None, woken, at, is_calm: false, has_ended: false }
+        let held = acknowledges.then(Vec::new);
+        Self { hand, random, by_batch, held, pulling: None, woken, at, is_calm: false, has_ended: false }
     }
 
     /// Does what is due; what came of it.
@@ -90,6 +93,38 @@ impl User {
         Some(taken)
     }
 
+    /// It works on these, beside others, until it [acknowledges](Self::acknowledge) them.
+    pub(super) fn keep(&mut self, messages: Vec<Message>) {
+        if let Some(held) = &mut self.held {
+            held.extend(messages);
+        }
+    }
+
+    /// Acknowledges some of what it has, if it is time, and returns them. In no order.
+    pub(super) fn acknowledge(&mut self, now: Now) -> Vec<Message> {
+        let Some(held) = self.held.as_mut().filter(|held| !held.is_empty()) else { return Vec::new() };
+        let count = match self.random.below(4) {
+            _ if self.is_calm => held.len() as u64,
+            // At its end it may have no time for the rest.
+            0 if self.has_ended => {
+                held.clear();
+                0
+            }
+            0 => 0,
+            _ => 1 + self.random.below(held.len() as u64),
+        };
+        if self.has_ended {
+            self.at = now.instant + Duration::from_millis(1 + self.random.below(2_000));
+        }
+        let mut done = Vec::new();
+        for _ in 0..count {
+            let place = self.random.below(held.len() as u64) as usize;
+            done.push(held.swap_remove(place));
+        }
+        done.iter().for_each(Message::ack);
+        done
+    }
+
     /// How long it works on what it was given.
     fn work(&mut self, taken: &Taken) -> Duration {
         let millis = match (taken, self.is_calm) {
@@ -112,7 +147,8 @@ impl User {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (!self.has_ended).then_some(self.at)
+        let holds = self.held.as_ref().is_some_and(|held| !held.is_empty());
+        (!self.has_ended || holds).then_some(self.at)
     }
 }
 
@@ -125,7 +161,7 @@ fn pull(hand: Arc<Hand>, by_batch: bool) -> Pulling {
             }
         } else {
             match hand.next().await {
-                Some(message) => message.map_or_else(Taken::Error, |message| of_message(&message)),
+                Some(message) => message.map_or_else(Taken::Error, of_message),
                 None => Taken::End,
             }
         }
@@ -135,18 +171,18 @@ fn pull(hand: Arc<Hand>, by_batch: bool) -> Pulling {
 fn of_batch(batch: &Batch) -> Result<Taken> {
     let mut records = Vec::new();
     for message in batch.messages() {
-        records.push(record(&message?));
+        records.push(message?);
     }
-    assert_eq!(records.first().map(|(offset, _)| *offset), Some(batch.first_offset().0));
-    assert_eq!(records.last().map(|(offset, _)| *offset + 1), Some(batch.next_offset().0));
+    assert_eq!(records.first().map(|message| message.offset()), Some(batch.first_offset()));
+    assert_eq!(records.last().map(|message| message.offset().0 + 1), Some(batch.next_offset().0));
     Ok(Taken::Records(batch.topic_partition().clone(), records))
 }
 
-fn of_message(message: &Message) -> Taken {
-    Taken::Records(message.topic_partition().clone(), vec![record(message)])
+fn of_message(message: Message) -> Taken {
+    Taken::Records(message.topic_partition().clone(), vec![message])
 }
 
-fn record(message: &Message) -> (i64, String) {
+pub(super) fn record(message: &Message) -> (i64, String) {
     let value = message.value().expect("a value");
     (message.offset().0, String::from_utf8(value.to_vec()).expect("text"))
 }

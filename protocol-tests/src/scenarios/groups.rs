@@ -439,3 +439,45 @@ pub(super) async fn settle(members: &[(&Consumer, usize)]) {
         async || members.iter().all(|(member, count)| member.assignment().len() == *count).then_some(());
     eventually(&format!("the group settles: {members:?}"), has_settled).await;
 }
+
+/// What tasks side by side have acknowledged, in no order, is committed as far as it is contiguous. A partition goes to
+/// another member once the work on it is acknowledged: nothing is read twice, and what never was is read again.
+pub(crate) async fn acknowledged_work_goes_over_to_others_once(stage: Stage) {
+    const EACH: usize = 30;
+    let client = stage.client().await;
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Auto] {
+        let topic = stage.topic(&client, 2).await;
+        for index in 0..2 {
+            let values: Vec<String> = (0..EACH).map(|number| format!("{index} {number}")).collect();
+            stage.write(&client, &TopicPartition::new(topic.as_str(), index), &values).await;
+        }
+        let group = stage.name(&format!("group-{protocol:?}"));
+        let member = || {
+            let member = client.consumer(&group).topics([topic.as_str()]).protocol(protocol);
+            let member = member.commit(Commit::Acknowledged(Duration::from_millis(200)));
+            member.heartbeat_interval(Duration::from_millis(500)).build().unwrap()
+        };
+        let first = member();
+        let mut read = take(&first, 2 * EACH).await;
+        // It is dropped, so that nobody waits for it.
+        let place = |message: milena::Message| (message.topic_partition().clone(), message.offset());
+        let dropped = place(read.remove(EACH / 2));
+        let second = member();
+        let works = tokio::spawn(async move {
+            for message in read.iter().rev() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                message.ack();
+            }
+        });
+        settle(&[(&first, 1), (&second, 1)]).await;
+        works.await.unwrap();
+        // Nothing was handed out meanwhile: `settle` would have lost it.
+        first.close().await.unwrap();
+        second.close().await.unwrap();
+
+        let third = member();
+        let again = take(&third, 1).await.remove(0);
+        assert_eq!(place(again), dropped);
+        third.close().await.unwrap();
+    }
+}

@@ -82,6 +82,11 @@ enum Phase {
         number: u64,
         partitions: Vec<TopicPartition>,
     },
+    /// The users, who work on records of what is given up, for so long.
+    Draining {
+        partitions: Vec<TopicPartition>,
+        until: Instant,
+    },
     /// The last commit of what is given up, and those that were asked for before.
     Committing {
         partitions: Vec<TopicPartition>,
@@ -186,10 +191,15 @@ impl Membership {
         if self.closing.is_some() {
             return;
         }
-        self.closing = Some(deadline_after(now, self.settings.close_timeout));
+        let limit = self.settings.close_timeout.saturating_add(self.settings.drain_timeout);
+        self.closing = Some(deadline_after(now, limit));
         match self.phase {
             // It goes on by itself, and ends with leaving.
-            Phase::Revoking { .. } | Phase::Committing { .. } | Phase::Leaving | Phase::Closed => {}
+            Phase::Revoking { .. }
+            | Phase::Draining { .. }
+            | Phase::Committing { .. }
+            | Phase::Leaving
+            | Phase::Closed => {}
             Phase::Running => {
                 let partitions = reading.partitions().cloned().collect();
                 self.give_up(now, reading, snapshot, partitions, out);
@@ -216,7 +226,7 @@ impl Membership {
         }
         match mem::replace(&mut self.phase, Phase::Running) {
             Phase::Revoking { number: awaited, partitions } if awaited == number => {
-                self.commit_last(now, reading, snapshot, partitions);
+                self.drain(now, reading, snapshot, partitions);
             }
             phase => self.phase = phase,
         }
@@ -306,7 +316,11 @@ impl Membership {
         let auto = self.auto.deadline().filter(|_| is_running);
         let refused = self.refused.as_ref().map(|(at, _)| *at);
         let closing = self.closing.filter(|_| !self.is_closed());
-        [look_at, auto, refused, closing].into_iter().fold(machines, earlier)
+        let draining = match self.phase {
+            Phase::Draining { until, .. } => Some(until),
+            _ => None,
+        };
+        [look_at, auto, refused, draining, closing].into_iter().fold(machines, earlier)
     }
 
     fn coordinated(&mut self, event: coordinator::Event, reading: &Reading) {

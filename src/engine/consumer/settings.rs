@@ -65,7 +65,9 @@ pub(crate) struct MembershipSettings {
     pub(crate) auto_commit: Option<Duration>,
     /// How long the user may go without asking for records.
     pub(crate) max_poll_interval: Duration,
-    /// How long closing may take.
+    /// How long partitions that are given up wait for users to acknowledge what they hold.
+    pub(crate) drain_timeout: Duration,
+    /// How long closing may take beyond that.
     pub(crate) close_timeout: Duration,
     /// Whether rebalances wait for a listener.
     pub(crate) has_listener: bool,

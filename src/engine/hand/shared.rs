@@ -16,6 +16,7 @@ use crate::{
         partition::{Claim, Spot},
     },
     error::Error,
+    message::Desk,
     metrics::Metrics,
     sync::{lock, wake::Wake},
     types::{MemberMetadata, TopicPartition},
@@ -27,6 +28,8 @@ pub(crate) struct Hand {
     pub(super) state: Mutex<State>,
     /// Rings the driver.
     pub(super) wake: Arc<Wake>,
+    /// Where users acknowledge what they are done with, if they do.
+    desk: Option<Arc<Desk>>,
     /// The most bytes that one batch may have when it is decompressed.
     pub(super) max_decompressed: usize,
     pub(super) metrics: Arc<Metrics>,
@@ -35,15 +38,20 @@ pub(crate) struct Hand {
 /// What the user has done lately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Activity {
-    /// Calls ever made.
+    /// Calls and acknowledgements ever made.
     pub(crate) pulls: u64,
     /// Whether one waits for records now.
     pub(crate) is_waiting: bool,
 }
 
 impl Hand {
-    pub(crate) fn new(wake: Arc<Wake>, max_decompressed: usize, metrics: Arc<Metrics>) -> Self {
-        Self { state: Mutex::default(), wake, max_decompressed, metrics }
+    pub(crate) fn new(
+        wake: Arc<Wake>,
+        max_decompressed: usize,
+        desk: Option<Desk>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { state: Mutex::default(), wake, desk: desk.map(Arc::new), max_decompressed, metrics }
     }
 
     /// The consumer is a member of its group, in this generation.
@@ -60,8 +68,7 @@ impl Hand {
     pub(crate) fn start(&self, partition: &TopicPartition, claim: Claim, spot: Spot) {
         let mut state = lock(&self.state);
         if let Some(slot) = state.slot_mut(partition).filter(|slot| slot.claim == claim) {
-            slot.position = Some(spot);
-            slot.done = Some(spot);
+            slot.start(spot, self.desk.as_ref());
         }
     }
 
@@ -79,8 +86,7 @@ impl Hand {
     pub(crate) fn rewind(&self, partition: &TopicPartition, claim: Claim, spot: Spot) {
         let mut state = lock(&self.state);
         if let Some(slot) = state.slot_mut(partition).filter(|slot| slot.claim == claim) {
-            slot.position = Some(spot);
-            slot.done = slot.done.filter(|done| done.offset < spot.offset).or(Some(spot));
+            slot.rewind(spot);
         }
     }
 
@@ -138,13 +144,28 @@ impl Hand {
         lock(&self.state).reads()
     }
 
+    /// Whether users still hold records of these partitions that they have not acknowledged. If so, the driver is rung
+    /// when they do not any more.
+    pub(crate) fn awaits(&self, partitions: &[TopicPartition]) -> bool {
+        let state = lock(&self.state);
+        let mut ledgers = partitions.iter().filter_map(|partition| state.slot(partition)?.ledger.as_ref());
+        ledgers.any(|ledger| !ledger.await_all())
+    }
+
     pub(crate) fn take_requests(&self) -> Vec<Request> {
-        lock(&self.state).take_requests()
+        let (requests, waiters) = {
+            let mut state = lock(&self.state);
+            let waiters = if state.may_have_room_again() { state.woken() } else { Vec::new() };
+            (state.take_requests(), waiters)
+        };
+        waiters.into_iter().for_each(Waker::wake);
+        requests
     }
 
     pub(crate) fn activity(&self) -> Activity {
         let state = lock(&self.state);
-        Activity { pulls: state.pulls, is_waiting: state.waiting > 0 }
+        let acknowledgements = self.desk.as_ref().map_or(0, |desk| desk.count());
+        Activity { pulls: state.pulls.wrapping_add(acknowledgements), is_waiting: state.waiting > 0 }
     }
 
     /// Has the driver rung by the next call.

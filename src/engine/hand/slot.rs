@@ -1,10 +1,11 @@
 //! One assigned partition, as the user's side sees it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{item::Item, types::Progress};
 use crate::{
     engine::partition::{Claim, Spot},
+    message::{Desk, Ledger, Receipt},
     types::TopicPartition,
 };
 
@@ -14,8 +15,10 @@ pub(super) struct Slot {
     pub(super) claim: Claim,
     /// Behind what was handed out; `None` until it is known where to start.
     pub(super) position: Option<Spot>,
-    /// Behind what is done with.
+    /// Behind what is done with, where nothing is acknowledged.
     pub(super) done: Option<Spot>,
+    /// What is acknowledged of what was handed out since reading started here, where users acknowledge.
+    pub(super) ledger: Option<Arc<Ledger>>,
     /// Whether the user works on what was handed out last.
     pub(super) is_outstanding: bool,
     /// Whether a batch is being opened without the lock; what follows it waits.
@@ -40,6 +43,7 @@ impl Slot {
             claim,
             position: None,
             done: None,
+            ledger: None,
             is_outstanding: false,
             is_opening: false,
             is_paused: false,
@@ -56,8 +60,42 @@ impl Slot {
         self.claim == claim && !self.is_stopped && !self.is_suspended
     }
 
+    /// Reading starts here.
+    pub(super) fn start(&mut self, spot: Spot, desk: Option<&Arc<Desk>>) {
+        self.position = Some(spot);
+        self.done = Some(spot);
+        let ledger =
+            |desk: &Arc<Desk>| Arc::new(Ledger::new(Arc::clone(desk), spot.offset, spot.leader_epoch));
+        self.ledger = desk.map(ledger);
+    }
+
+    /// Reading goes on here, in front of what was handed out.
+    pub(super) fn rewind(&mut self, spot: Spot) {
+        self.position = Some(spot);
+        self.done = self.done.filter(|done| done.offset < spot.offset).or(Some(spot));
+        if let Some(ledger) = &self.ledger {
+            ledger.restart(spot.offset, spot.leader_epoch);
+        }
+    }
+
+    /// Hands out records from `first` on; reading goes on at `next`.
+    #[inline]
+    pub(super) fn hand_out(&mut self, first: i64, next: Spot) -> Option<Receipt> {
+        self.position = Some(next);
+        let ledger = self.ledger.as_ref()?;
+        Some(ledger.hand_out(first, next.offset, next.leader_epoch))
+    }
+
+    /// Whether so much is not acknowledged that nothing more may be handed out.
+    pub(super) fn is_full(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.is_full())
+    }
+
     /// Steps over what holds nothing for the user.
     pub(super) fn pass(&mut self, spot: Spot) {
+        if let Some(ledger) = &self.ledger {
+            ledger.pass(spot.offset, spot.leader_epoch);
+        }
         if self.position.is_none_or(|position| position.offset < spot.offset) {
             self.position = Some(spot);
         }
@@ -67,7 +105,14 @@ impl Slot {
     }
 
     pub(super) fn progress(&self) -> Option<Progress> {
-        let (position, done) = (self.position?, self.done?);
+        let position = self.position?;
+        let done = match &self.ledger {
+            Some(ledger) => {
+                let (offset, leader_epoch) = ledger.prefix();
+                Spot { offset, leader_epoch }
+            }
+            None => self.done?,
+        };
         Some(Progress { partition: self.partition.clone(), position, done })
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct State {
     outstanding: Vec<usize>,
     requests: Vec<Request>,
     pub(super) membership: Membership,
+    /// Whether a partition was passed over because too much of it is not acknowledged.
+    is_full: bool,
     /// Whether a partition was paused or resumed of which the driver does not know yet.
     pauses: bool,
     pub(super) waiters: Vec<Waker>,
@@ -106,7 +108,13 @@ impl State {
                 return Step::Ready(Some(Err(error)));
             }
             let slots = &mut self.slots;
-            let is_free = |item: &Item| slots.get(item.slot).is_some_and(|slot| !slot.is_opening);
+            let is_full = &mut self.is_full;
+            let is_free = |item: &Item| {
+                let slot = slots.get(item.slot).filter(|slot| !slot.is_opening);
+                let has_room = slot.is_some_and(|slot| !slot.is_full());
+                *is_full |= slot.is_some() && !has_room;
+                has_room
+            };
             let Some(place) = self.queue.iter().position(is_free) else { return self.nothing() };
             let Some(item) = self.queue.get_mut(place) else { return self.nothing() };
             let at = item.slot;
@@ -256,6 +264,7 @@ impl State {
             slot.is_stopped = false;
             slot.position = None;
             slot.done = None;
+            slot.ledger = None;
             slot.is_outstanding = false;
             self.outstanding.retain(|other| *other != at);
         }
@@ -294,6 +303,11 @@ impl State {
     /// Whether the driver is to be rung.
     pub(super) fn has_requests(&self) -> bool {
         !self.requests.is_empty() || self.pauses
+    }
+
+    /// Whether calls may find something now that was held back because too much was not acknowledged.
+    pub(super) fn may_have_room_again(&mut self) -> bool {
+        mem::take(&mut self.is_full)
     }
 
     pub(super) fn take_requests(&mut self) -> Vec<Request> {
@@ -370,9 +384,10 @@ pub(super) fn take_record(slot: &mut Slot, item: &mut Item) -> Taken<Message> {
             Some(Ok(record)) if record.offset < from => {}
             Some(Ok(record)) => {
                 let offset = record.offset.saturating_add(1);
-                slot.position = Some(Spot { offset, leader_epoch: open.end.leader_epoch });
-                let message = Message::new(slot.partition.clone(), open.cursor.buffer().clone(), record);
-                return Taken::Some(message);
+                let next = Spot { offset, leader_epoch: open.end.leader_epoch };
+                let receipt = slot.hand_out(record.offset, next);
+                let buffer = open.cursor.buffer().clone();
+                return Taken::Some(Message::new(slot.partition.clone(), buffer, record, receipt));
             }
             Some(Err(error)) => return Taken::Fault(error),
             None => break,
@@ -391,7 +406,7 @@ pub(super) fn take_batch(slot: &mut Slot, item: &mut Item) -> Taken<Batch> {
         return Taken::Nothing;
     }
     let first = slot.position.map_or(0, |spot| spot.offset);
-    slot.position = Some(open.end);
+    let receipt = slot.hand_out(first, open.end);
     let (partition, next) = (slot.partition.clone(), open.end.offset);
-    Taken::Some(Batch::new(partition, open.cursor, first, next, item.high_watermark))
+    Taken::Some(Batch::new(partition, open.cursor, first, next, item.high_watermark, receipt))
 }

@@ -19,7 +19,7 @@ use crate::{
         script,
     },
     error::{Code, Error, ErrorKind, Result},
-    message::{Batch, Message},
+    message::{Batch, Desk, Message},
     sync::{
         done::tests::{CountingWaker, poll_once},
         lock,
@@ -43,8 +43,17 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with_desk(|_| None)
+    }
+
+    /// Of users who acknowledge.
+    fn acknowledging(max_holes: usize) -> Self {
+        Self::with_desk(|wake| Some(Desk::with_max_holes(Arc::clone(wake), max_holes)))
+    }
+
+    fn with_desk(desk: impl FnOnce(&Arc<Wake>) -> Option<Desk>) -> Self {
         let wake = Arc::new(Wake::default());
-        let hand = Hand::new(Arc::clone(&wake), CAP, Arc::default());
+        let hand = Hand::new(Arc::clone(&wake), CAP, desk(&wake), Arc::default());
         let buffered = Buffered::new(1 << 20, Arc::default());
         Self { hand, wake, buffered, claims: Claims::default() }
     }
@@ -92,6 +101,10 @@ impl Bench {
             Poll::Pending => None,
         })
         .collect()
+    }
+
+    fn rung(&self) -> bool {
+        poll_once(pin!(self.wake.rung()), &Arc::default()).is_ready()
     }
 
     fn error(&self) -> Error {
@@ -438,11 +451,10 @@ fn errors_come_once_and_a_block_stays() {
 #[test]
 fn the_driver_is_rung_by_the_next_call_if_it_asks() {
     let bench = Bench::new();
-    let rung = || poll_once(pin!(bench.wake.rung()), &Arc::default()).is_ready();
-    assert!(bench.next().is_pending() && !rung());
+    assert!(bench.next().is_pending() && !bench.rung());
     bench.hand.ring_on_pull();
-    assert!(bench.next().is_pending() && rung());
-    assert!(bench.next().is_pending() && !rung());
+    assert!(bench.next().is_pending() && bench.rung());
+    assert!(bench.next().is_pending() && !bench.rung());
     assert_eq!(bench.hand.activity(), Activity { pulls: 3, is_waiting: false });
 }
 
@@ -473,3 +485,5 @@ fn several_tasks_share_a_consumer_and_lose_nothing() {
     assert_eq!(positions, [100, 100, 100]);
     assert_eq!(bench.buffered.used(), 0);
 }
+
+mod acknowledge;

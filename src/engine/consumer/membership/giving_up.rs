@@ -10,7 +10,7 @@ use crate::{
             reading::Reading,
             types::{Change, Event},
         },
-        machine::Now,
+        machine::{Now, deadline_after},
     },
     types::TopicPartition,
 };
@@ -29,14 +29,30 @@ impl Membership {
             let number = self.tell(Change::Revoking(partitions.clone()), out);
             self.phase = Phase::Revoking { number, partitions };
         } else {
+            self.drain(now, reading, snapshot, partitions);
+        }
+    }
+
+    /// Gives users time to acknowledge what they work on, where they do acknowledge.
+    pub(super) fn drain(
+        &mut self,
+        now: Now,
+        reading: &Reading,
+        snapshot: &Snapshot,
+        partitions: Vec<TopicPartition>,
+    ) {
+        let until = deadline_after(now, self.settings.drain_timeout);
+        if reading.hand().awaits(&partitions) && now.instant < until {
+            self.phase = Phase::Draining { partitions, until };
+        } else {
             self.commit_last(now, reading, snapshot, partitions);
         }
     }
 
-    pub(super) fn commit_last(
+    fn commit_last(
         &mut self,
         now: Now,
-        reading: &mut Reading,
+        reading: &Reading,
         snapshot: &Snapshot,
         partitions: Vec<TopicPartition>,
     ) {
@@ -58,6 +74,19 @@ impl Membership {
         out: &mut Vec<Event>,
     ) {
         match mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Draining { partitions, until } => {
+                let awaits = reading.hand().awaits(&partitions);
+                if awaits && now.instant < until {
+                    self.phase = Phase::Draining { partitions, until };
+                    return;
+                }
+                if awaits {
+                    let after = self.settings.drain_timeout;
+                    tracing::warn!(group = %self.settings.group.group, ?after, "records of partitions that are given up were not acknowledged in time: they are read again");
+                }
+                self.commit_last(now, reading, snapshot, partitions);
+                self.go_on(now, reading, snapshot, out);
+            }
             Phase::Committing { partitions } if self.commits.is_done_with(&partitions) => {
                 self.given_up(now, reading, snapshot, partitions, out);
             }

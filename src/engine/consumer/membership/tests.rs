@@ -31,7 +31,7 @@ fn tp() -> TopicPartition {
 /// A reading half with one partition, of which the user is at offset 7.
 fn reading(now: Now) -> Reading {
     let wake = Arc::new(Wake::default());
-    let hand = Arc::new(Hand::new(Arc::clone(&wake), 1 << 20, Arc::default()));
+    let hand = Arc::new(Hand::new(Arc::clone(&wake), 1 << 20, None, Arc::default()));
     let positions = position::Settings { read_committed: true, request_timeout: 30 * SECOND, retry: RETRY };
     let positions = Positions::new(positions, Tokens::default(), Random::new(1));
     let fetch = fetch::Settings {
@@ -67,6 +67,7 @@ fn membership(now: Now) -> Membership {
         },
         auto_commit: Some(5 * SECOND),
         max_poll_interval: 300 * SECOND,
+        drain_timeout: 20 * SECOND,
         close_timeout: 30 * SECOND,
         has_listener: false,
     };

@@ -5,6 +5,7 @@ mod describe;
 mod fates;
 mod handle;
 mod new_topic;
+mod offsets;
 mod topics;
 
 pub use cluster::{BrokerDescription, ClusterDescription};

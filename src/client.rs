@@ -2,6 +2,7 @@
 
 mod driver;
 mod inbox;
+pub(crate) mod offsets;
 pub(crate) mod retry;
 mod shared;
 
@@ -19,6 +20,7 @@ use crate::{
     error::{ErrorKind, Result},
     metrics::{Metrics, MetricsSnapshot},
     net::{
+        clock::Clock,
         mailbox::ReplyTo,
         transport::{Tcp, Transport},
     },
@@ -138,6 +140,10 @@ impl Client {
 
     pub(crate) fn now(&self) -> Now {
         self.shared().clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.shared().clock
     }
 
     /// Sends a call on its way, and its outcome to `reply`. Never blocks. A call to a broker whose address is not

@@ -5,6 +5,7 @@ mod driver;
 mod handle;
 mod inner;
 mod listener;
+mod offsets;
 mod settings;
 mod stream;
 
@@ -12,5 +13,5 @@ pub use builder::ConsumerBuilder;
 pub use handle::Consumer;
 pub use inner::ConsumerHandle;
 pub use listener::RebalanceListener;
-pub use settings::{Commit, GroupProtocol, Isolation, OnOutOfRange, OnTruncation};
+pub use settings::{Commit, GroupProtocol, OnOutOfRange, OnTruncation};
 pub use stream::RecordStream;

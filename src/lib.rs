@@ -90,7 +90,7 @@ pub use client::Client;
 pub use config::Config;
 #[cfg(feature = "net")]
 pub use consumer::{
-    Commit, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, Isolation, OnOutOfRange, OnTruncation,
+    Commit, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, OnOutOfRange, OnTruncation,
     RebalanceListener, RecordStream,
 };
 pub use engine::assign::{
@@ -116,6 +116,6 @@ pub use producer::{
 };
 pub use record::{Header, Record};
 pub use types::{
-    GroupMetadata, InvalidTopicName, NodeId, Offset, OffsetAndMetadata, Partition, Position, TopicName,
-    TopicPartition,
+    GroupMetadata, InvalidTopicName, Isolation, NodeId, Offset, OffsetAndMetadata, OffsetAndTimestamp,
+    OffsetSpec, Partition, Position, TopicName, TopicPartition,
 };

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    consumer::{Commit, Consumer, ConsumerBuilder, Isolation},
+    consumer::{Commit, Consumer, ConsumerBuilder},
     error::{Error, ErrorKind, Result},
     message::Message,
     producer::{Transaction, TransactionHandle, TransactionalProducer},
-    types::{GroupMetadata, Offset, OffsetAndMetadata, Position, TopicPartition},
+    types::{GroupMetadata, Isolation, Offset, OffsetAndMetadata, Position, TopicPartition},
 };
 
 /// Reads records as a member of a group, and commits what is made of them together with how far they were read: each

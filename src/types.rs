@@ -205,6 +205,53 @@ pub enum Position {
     Committed,
 }
 
+/// Which records of transactions are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// All records, of open and aborted transactions too.
+    ReadUncommitted,
+    /// Only records of no transaction, or of one that was committed. Reading stops in front of an open transaction until
+    /// it ends.
+    #[default]
+    ReadCommitted,
+}
+
+/// Which offset of a log is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OffsetSpec {
+    /// That of the oldest record that is there.
+    Earliest,
+    /// One behind the last record that may be read: the high watermark, or, of what is committed, the last stable offset.
+    Latest,
+    /// That of the first record with this timestamp, in milliseconds since the Unix epoch, or a later one.
+    Timestamp(i64),
+}
+
+impl OffsetSpec {
+    pub(crate) fn to_wire(self) -> i64 {
+        match self {
+            Self::Latest => -1,
+            Self::Earliest => -2,
+            // Brokers take negative ones for other names.
+            Self::Timestamp(ms) => ms.max(0),
+        }
+    }
+}
+
+/// An offset of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OffsetAndTimestamp {
+    /// The offset.
+    pub offset: Offset,
+    /// The timestamp of the record there, in milliseconds since the Unix epoch, if a timestamp was asked for.
+    pub timestamp: Option<i64>,
+    /// The leader epoch under which the record was written (KIP-320), where it is known.
+    pub leader_epoch: Option<i32>,
+}
+
 /// What is committed for a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

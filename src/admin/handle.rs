@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    client::{Client, retry::Ask},
+    client::{
+        Client,
+        offsets::{Listed, Offsets},
+        retry::Ask,
+    },
     error::Result,
 };
 
@@ -47,6 +51,10 @@ impl Admin {
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    pub(super) async fn list(&self, offsets: Offsets) -> Result<Listed> {
+        self.client.list_offsets(offsets, self.timeout, "Admin::timeout").await
     }
 
     pub(super) async fn ask<A: Ask>(&self, ask: A) -> Result<A::Output> {

@@ -5,13 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     handle::Consumer,
     listener::RebalanceListener,
-    settings::{Commit, GroupProtocol, Isolation, OnOutOfRange, OnTruncation, Settings},
+    settings::{Commit, GroupProtocol, OnOutOfRange, OnTruncation, Settings},
 };
 use crate::{
     client::Client,
     engine::assign::Assignor,
     error::Result,
-    types::{Position, TopicName, TopicPartition},
+    types::{Isolation, Position, TopicName, TopicPartition},
 };
 
 /// Makes a [`Consumer`]. Every setting has a default, except for what is read; [`build`](Self::build) reports all

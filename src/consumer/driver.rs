@@ -13,7 +13,10 @@ use super::{
     listener::{RebalanceListener, Told, tell},
 };
 use crate::{
-    client::Client,
+    client::{
+        Client,
+        offsets::{Listed, Offsets},
+    },
     engine::{
         backoff::Random,
         commit::Ticket,
@@ -154,6 +157,7 @@ impl Driver {
                 Ok(ticket) => drop(self.look_ups.insert(ticket, reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Some(Command::ListOffsets { offsets, reply }) => self.list_offsets(offsets, reply),
             Some(Command::Close { reply }) if self.closing.is_none() => self.close(vec![reply]),
             Some(Command::Close { reply }) => drop(reply.send(Err(closed()))),
             // The consumer was dropped.
@@ -164,6 +168,21 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn list_offsets(&self, offsets: Offsets, mut reply: oneshot::Sender<Result<Listed>>) {
+        let client = self.client.clone();
+        let timeout = client.config().request_timeout.saturating_mul(2);
+        let task = async move {
+            let listed = tokio::select! {
+                listed = client.list_offsets(offsets, timeout, "request_timeout") => listed,
+                () = reply.closed() => return,
+            };
+            // Nobody waits any more where this fails.
+            let _ = reply.send(listed);
+        };
+        // Where it fails the reply is dropped, and its receiver told.
+        let _ = task::spawn("ListOffsets", task);
     }
 
     fn close(&mut self, waiting: Vec<oneshot::Sender<Result<()>>>) {

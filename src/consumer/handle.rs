@@ -1,6 +1,6 @@
 //! The consumer as its user sees it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -33,7 +33,7 @@ const COMMANDS: usize = 64;
 /// When a consumer is dropped, its task commits what is done with and leaves the group by itself;
 /// [`close`](Self::close) waits for that.
 pub struct Consumer {
-    handle: ConsumerHandle,
+    pub(super) handle: ConsumerHandle,
     /// Keeps the consumer's task alive.
     _commands: mpsc::Sender<Command>,
 }
@@ -50,7 +50,8 @@ impl Consumer {
         let hand = Arc::new(hand);
         let buffered = Buffered::new(settings.buffered_bytes, Arc::clone(&wake));
         let (sender, commands) = mpsc::channel(COMMANDS);
-        let handle = ConsumerHandle::new(Arc::clone(&hand), &sender, settings.group.as_deref());
+        let (group, isolation) = (settings.group.as_deref(), settings.isolation);
+        let handle = ConsumerHandle::new(Arc::clone(&hand), client.clock(), &sender, group, isolation);
         let listener = settings.listener.clone().map(|listener| (listener, handle.clone()));
         let core = settings.core(client.config());
         Driver::spawn(client, core, hand, buffered, wake, commands, listener)?;
@@ -220,13 +221,21 @@ impl Consumer {
     }
 
     /// How many records the [`position`](Self::position) is behind the end of the partition, as the last answer to a
-    /// fetch told: no request is made for it. With [`Isolation::ReadCommitted`](super::Isolation::ReadCommitted) the end
+    /// fetch told: no request is made for it. With [`Isolation::ReadCommitted`](crate::Isolation::ReadCommitted) the end
     /// is in front of the first open transaction. Offsets are counted, so records that were compacted away or are not
     /// handed out count as well. `None` until the position and the end are known, and for a partition that is not
     /// assigned; of a partition that is paused, the end is that of the last fetch before.
     #[must_use]
     pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         self.handle.lag(partition)
+    }
+
+    /// How long ago the record was written that was handed out last, by its timestamp and this machine's clock; zero once
+    /// the [`lag`](Self::lag) is 0. `None` while the lag is unknown, and until something was handed out or if that has no
+    /// timestamp. No request is made for it.
+    #[must_use]
+    pub fn time_lag(&self, partition: &TopicPartition) -> Option<Duration> {
+        self.handle.time_lag(partition)
     }
 
     /// Stops reading, commits what is done with (with [`Commit::Every`](super::Commit::Every)) and leaves the group.

@@ -1,13 +1,15 @@
 //! What a consumer, and the handle that a listener gets, have in common.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    client::offsets::{Listed, Offsets},
     engine::{consumer::core::no_group, hand::Hand},
     error::{Error, ErrorKind, Result},
-    types::{GroupMetadata, Offset, OffsetAndMetadata, Position, TopicPartition},
+    net::clock::Clock,
+    types::{GroupMetadata, Isolation, Offset, OffsetAndMetadata, Position, TopicPartition},
 };
 
 /// What users ask of the consumer's task.
@@ -29,6 +31,11 @@ pub(super) enum Command {
         partitions: Vec<TopicPartition>,
         reply: oneshot::Sender<Result<Committed>>,
     },
+    /// To be asked in a task of its own: the reading goes on.
+    ListOffsets {
+        offsets: Offsets,
+        reply: oneshot::Sender<Result<Listed>>,
+    },
     Close {
         reply: oneshot::Sender<Result<()>>,
     },
@@ -44,11 +51,19 @@ pub struct ConsumerHandle {
     pub(super) hand: Arc<Hand>,
     commands: mpsc::WeakSender<Command>,
     group: Option<Arc<str>>,
+    pub(super) isolation: Isolation,
+    clock: Clock,
 }
 
 impl ConsumerHandle {
-    pub(super) fn new(hand: Arc<Hand>, commands: &mpsc::Sender<Command>, group: Option<&str>) -> Self {
-        Self { hand, commands: commands.downgrade(), group: group.map(Into::into) }
+    pub(super) fn new(
+        hand: Arc<Hand>,
+        clock: Clock,
+        commands: &mpsc::Sender<Command>,
+        group: Option<&str>,
+        isolation: Isolation,
+    ) -> Self {
+        Self { hand, commands: commands.downgrade(), group: group.map(Into::into), isolation, clock }
     }
 
     /// As [`Consumer::commit`](super::Consumer::commit).
@@ -152,12 +167,18 @@ impl ConsumerHandle {
         self.hand.lag(partition)
     }
 
+    /// As [`Consumer::time_lag`](super::Consumer::time_lag).
+    #[must_use]
+    pub fn time_lag(&self, partition: &TopicPartition) -> Option<Duration> {
+        self.hand.time_lag(partition, self.clock.now().unix_ms)
+    }
+
     pub(super) async fn close(&self) -> Result<()> {
         self.ask(|reply| Command::Close { reply }).await?
     }
 
     /// Sends a command and waits for what comes of it.
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
+    pub(super) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
         let (reply, outcome) = oneshot::channel();
         let commands = self.commands.upgrade().ok_or_else(closed)?;
         commands.send(command(reply)).await.map_err(|_| closed())?;

@@ -19,21 +19,9 @@ use crate::{
         position,
     },
     error::Result,
-    types::{Position, TopicName, TopicPartition},
+    types::{Isolation, Position, TopicName, TopicPartition},
     wire::str::Str,
 };
-
-/// Which records of transactions are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Isolation {
-    /// All records, of open and aborted transactions too.
-    ReadUncommitted,
-    /// Only records of no transaction, or of one that was committed. Reading stops in front of an open transaction until
-    /// it ends.
-    #[default]
-    ReadCommitted,
-}
 
 /// When a member of a group commits how far it has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

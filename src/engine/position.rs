@@ -12,7 +12,7 @@ use crate::{
         partition::{Claim, Leader, epoch_from_wire, subject},
     },
     error::{Code, Disposition, Error},
-    types::{NodeId, Offset, Partition, TopicName, TopicPartition},
+    types::{NodeId, Offset, OffsetSpec, Partition, TopicName, TopicPartition},
     wire::{
         messages::{
             ListOffsetsRequest, ListOffsetsResponse,
@@ -22,29 +22,6 @@ use crate::{
         str::Str,
     },
 };
-
-const LATEST: i64 = -1;
-const EARLIEST: i64 = -2;
-
-/// What to look up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LookUp {
-    Earliest,
-    Latest,
-    /// The first record with this timestamp or a later one; the end of the log where there is none.
-    Timestamp(i64),
-}
-
-impl LookUp {
-    const fn wire(self) -> i64 {
-        match self {
-            Self::Earliest => EARLIEST,
-            Self::Latest => LATEST,
-            Self::Timestamp(ms) if ms < 0 => 0,
-            Self::Timestamp(ms) => ms,
-        }
-    }
-}
 
 /// What became of a look-up.
 #[derive(Clone, Debug)]
@@ -79,7 +56,7 @@ pub(crate) struct Positions {
 #[derive(Debug)]
 struct Entry {
     claim: Claim,
-    look_up: LookUp,
+    look_up: OffsetSpec,
     end: End,
     leader: Option<Leader>,
     failures: u32,
@@ -113,7 +90,7 @@ impl Positions {
         now: Now,
         partition: TopicPartition,
         claim: Claim,
-        look_up: LookUp,
+        look_up: OffsetSpec,
         leader: Option<Leader>,
     ) {
         let state = State::Due(now.instant);
@@ -195,7 +172,9 @@ impl Positions {
                     (End::Known(offset, epoch), _) if !is_found => {
                         self.found(partition, (offset, epoch), out);
                     }
-                    (End::Unneeded, LookUp::Timestamp(_)) if !is_found => entry.ask_again(now, End::Wanted),
+                    (End::Unneeded, OffsetSpec::Timestamp(_)) if !is_found => {
+                        entry.ask_again(now, End::Wanted);
+                    }
                     _ if is_found => self.found(partition, place, out),
                     _ => entry.retry(now, &self.settings, &mut self.random),
                 }
@@ -239,7 +218,8 @@ impl Positions {
             let asked = ListOffsetsPartition {
                 partition_index: partition.partition.0,
                 current_leader_epoch: leader.wire_epoch(),
-                timestamp: if entry.end == End::Wanted { LATEST } else { entry.look_up.wire() },
+                timestamp: if entry.end == End::Wanted { OffsetSpec::Latest } else { entry.look_up }
+                    .to_wire(),
                 ..ListOffsetsPartition::default()
             };
             match topics.last_mut().filter(|topic| *topic.name == *partition.topic) {
@@ -330,7 +310,7 @@ mod tests {
             Self { now: script::start(), positions, claims: Claims::default(), out: Outbox::default() }
         }
 
-        fn look_up(&mut self, index: i32, look_up: LookUp, node: i32) -> Claim {
+        fn look_up(&mut self, index: i32, look_up: OffsetSpec, node: i32) -> Claim {
             let (claim, partition) = (self.claims.next(), TopicPartition::new("t", index));
             self.positions.look_up(self.now, partition, claim, look_up, Some(script::leader(node)));
             claim
@@ -375,9 +355,9 @@ mod tests {
     #[test]
     fn each_leader_is_asked_once_for_all_its_partitions() {
         let mut bench = Bench::new();
-        let first = bench.look_up(0, LookUp::Earliest, 1);
-        bench.look_up(1, LookUp::Latest, 2);
-        bench.look_up(2, LookUp::Timestamp(99), 1);
+        let first = bench.look_up(0, OffsetSpec::Earliest, 1);
+        bench.look_up(1, OffsetSpec::Latest, 2);
+        bench.look_up(2, OffsetSpec::Timestamp(99), 1);
         let asked = bench.asked();
         assert_eq!(asked.len(), 2);
         assert_eq!((asked[0].1, &*asked[0].2), (Target::Broker(NodeId(1)), &[(0, -2), (2, 99)][..]));
@@ -396,13 +376,13 @@ mod tests {
     #[test]
     fn an_answer_to_a_superseded_look_up_is_ignored() {
         let mut bench = Bench::new();
-        bench.look_up(0, LookUp::Earliest, 1);
+        bench.look_up(0, OffsetSpec::Earliest, 1);
         let old = bench.asked()[0].0;
-        bench.look_up(0, LookUp::Latest, 1);
+        bench.look_up(0, OffsetSpec::Latest, 1);
         let new = bench.asked()[0].0;
         assert!(bench.answer(old, &[(0, 0, 1)]).is_empty());
         assert_eq!(bench.answer(new, &[(0, 0, 9)]).len(), 1);
-        bench.look_up(0, LookUp::Earliest, 1);
+        bench.look_up(0, OffsetSpec::Earliest, 1);
         let forgotten = bench.asked()[0].0;
         bench.positions.forget(&TopicPartition::new("t", 0));
         assert!(bench.answer(forgotten, &[(0, 0, 1)]).is_empty());
@@ -411,11 +391,11 @@ mod tests {
     #[test]
     fn a_timestamp_behind_the_last_record_means_the_end() {
         let mut bench = Bench::new();
-        bench.look_up(0, LookUp::Timestamp(5), 1);
+        bench.look_up(0, OffsetSpec::Timestamp(5), 1);
         let token = bench.asked()[0].0;
         assert!(bench.answer(token, &[(0, 0, -1)]).is_empty());
         let (token, _, asked) = bench.asked().remove(0);
-        assert_eq!(asked, [(0, LATEST)]);
+        assert_eq!(asked, [(0, OffsetSpec::Latest.to_wire())]);
         assert!(bench.answer(token, &[(0, 0, 7)]).is_empty());
         // A record may have been written since.
         let (token, _, asked) = bench.asked().remove(0);
@@ -427,7 +407,7 @@ mod tests {
     #[test]
     fn a_record_that_is_written_during_the_look_up_is_not_passed_over() {
         let mut bench = Bench::new();
-        bench.look_up(0, LookUp::Timestamp(5), 1);
+        bench.look_up(0, OffsetSpec::Timestamp(5), 1);
         for found in [-1, 8] {
             let token = bench.asked()[0].0;
             assert!(bench.answer(token, &[(0, 0, found)]).is_empty());
@@ -440,7 +420,7 @@ mod tests {
     #[test]
     fn a_broker_that_cannot_be_asked_at_all_is_told_of() {
         let mut bench = Bench::new();
-        bench.look_up(0, LookUp::Latest, 1);
+        bench.look_up(0, OffsetSpec::Latest, 1);
         let token = bench.asked()[0].0;
         let error =
             ErrorKind::UnsupportedVersion { request: "ListOffsets", ours: (1, 11), theirs: None }.into();
@@ -455,7 +435,7 @@ mod tests {
     #[test]
     fn a_stale_leader_refreshes_the_view_and_asks_the_new_one_later() {
         let mut bench = Bench::new();
-        bench.look_up(0, LookUp::Latest, 1);
+        bench.look_up(0, OffsetSpec::Latest, 1);
         let token = bench.asked()[0].0;
         let code = Code::NOT_LEADER_OR_FOLLOWER.get();
         assert!(matches!(bench.answer(token, &[(0, code, -1)])[..], [Event::Refresh]));
@@ -469,24 +449,24 @@ mod tests {
     #[test]
     fn what_the_answer_leaves_out_and_lost_answers_are_asked_again() {
         let mut bench = Bench::new();
-        bench.look_up(0, LookUp::Latest, 1);
-        bench.look_up(1, LookUp::Latest, 1);
+        bench.look_up(0, OffsetSpec::Latest, 1);
+        bench.look_up(1, OffsetSpec::Latest, 1);
         let token = bench.asked()[0].0;
         // Partition 7 was not asked for.
         assert_eq!(bench.answer(token, &[(0, 0, 3), (7, 0, 3)]).len(), 1);
         bench.now = bench.now.after(RETRY.max);
         let again = bench.asked();
-        assert_eq!(again[0].2, [(1, LATEST)]);
+        assert_eq!(again[0].2, [(1, OffsetSpec::Latest.to_wire())]);
         bench.positions.answer(bench.now, again[0].0, script::failure(), &mut bench.out);
         assert!(matches!(bench.out.events[..], [Event::Refresh]));
         bench.now = bench.now.after(RETRY.max);
-        assert_eq!(bench.asked()[0].2, [(1, LATEST)]);
+        assert_eq!(bench.asked()[0].2, [(1, OffsetSpec::Latest.to_wire())]);
     }
 
     #[test]
     fn a_refusal_is_told_and_asked_again_slowly() {
         let mut bench = Bench::new();
-        bench.look_up(0, LookUp::Latest, 1);
+        bench.look_up(0, OffsetSpec::Latest, 1);
         let token = bench.asked()[0].0;
         let events = bench.answer(token, &[(0, Code::TOPIC_AUTHORIZATION_FAILED.get(), -1)]);
         let [Event::Refused { error, .. }] = events.as_slice() else { panic!("{events:?}") };

@@ -1,11 +1,13 @@
 //! What is promised to whoever reads records.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use milena::{
-    Client, Compression, Consumer, Error, ErrorKind, Offset, OnOutOfRange, Position, Record, TopicPartition,
+    Client, Compression, Consumer, Error, ErrorKind, Isolation, Offset, OffsetSpec, OnOutOfRange, Position,
+    Record, TopicPartition,
 };
 
 use crate::suite::{Seen, Stage, eventually, take, text};
@@ -262,4 +264,51 @@ async fn error(consumer: &Consumer) -> Error {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), wait).await.expect("no error came")
+}
+
+/// The ends of logs, and offsets at times, are what the records say, also with an open transaction.
+pub(crate) async fn logs_tell_their_offsets(stage: Stage) {
+    const MINUTE: i64 = 60_000;
+    let client = stage.client().await;
+    let topic = stage.topic(&client, 3).await;
+    let partitions = [0, 1, 2].map(|index| TopicPartition::new(topic.as_str(), index));
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let producer = client.producer().build().unwrap();
+    for (partition, count) in partitions.iter().zip([4, 2, 0]) {
+        for number in 0..count {
+            let record = Record::new(&topic, "v").partition(partition.partition);
+            producer.send(record.timestamp(now - (10 - number) * MINUTE)).await.unwrap();
+        }
+    }
+    let mut transactions = client.producer().transactional(stage.name("id")).await.unwrap();
+    let open = transactions.begin().await.unwrap();
+    open.send(Record::new(&topic, "open").partition(partitions[1].partition)).await.unwrap();
+
+    let reader = client.reader().topics([topic.as_str()]).build().unwrap();
+    let ends = |offsets: [i64; 3]| partitions.clone().into_iter().zip(offsets.map(Offset)).collect();
+    let begin = reader.beginning_offsets(&partitions).await.unwrap();
+    let end = reader.end_offsets(&partitions).await.unwrap();
+    assert_eq!((begin, end), (ends([0, 0, 0]), ends([4, 2, 0])), "in front of the open transaction");
+    let latest = partitions.clone().map(|partition| (partition, OffsetSpec::Latest));
+    let listed = client.admin().list_offsets(latest, Isolation::ReadUncommitted).await.unwrap();
+    let listed = listed.into_iter().map(|(partition, listed)| (partition, listed.unwrap().unwrap().offset));
+    assert_eq!(listed.collect::<BTreeMap<_, _>>(), ends([4, 3, 0]), "and behind it");
+    open.commit().await.unwrap();
+
+    let times = partitions.clone().map(|partition| (partition, now - 8 * MINUTE));
+    // Brokers write the markers of a committed transaction a little later.
+    let all_found = async || {
+        let found = reader.offsets_for_times(&times).await.unwrap();
+        (found.len() == 2).then_some(found)
+    };
+    let found = eventually("what was committed is found", all_found).await;
+    let found: Vec<_> = found.into_iter().map(|(p, found)| (p, found.offset, found.timestamp)).collect();
+    let [(first, at), (second, written)] =
+        &found.iter().map(|(p, o, t)| ((p, o.0), *t)).collect::<Vec<_>>()[..]
+    else {
+        panic!("{found:?}")
+    };
+    assert_eq!((*first, *at), ((&partitions[0], 2), Some(now - 8 * MINUTE)));
+    assert_eq!(*second, (&partitions[1], 2), "the first that is younger");
+    assert!(written.is_some_and(|written| written >= now), "{found:?}");
 }

@@ -15,10 +15,10 @@ use crate::{
         hand::{Hand, Progress, Request},
         machine::{Call, Now, Outbox, Outcome, Token, deadline_after, earlier},
         partition::{Claim, Claims, Leader, Spot},
-        position::{self, LookUp, Positions},
+        position::{self, Positions},
     },
     error::{Code, Error, ErrorKind},
-    types::{OffsetAndMetadata, Position, TopicPartition},
+    types::{OffsetAndMetadata, OffsetSpec, Position, TopicPartition},
     wire::uuid::Uuid,
 };
 
@@ -133,12 +133,12 @@ impl Reading {
             return;
         }
         let look_up = match position {
-            Position::Earliest => LookUp::Earliest,
-            Position::Latest => LookUp::Latest,
-            Position::Timestamp(ms) => LookUp::Timestamp(ms),
+            Position::Earliest => OffsetSpec::Earliest,
+            Position::Latest => OffsetSpec::Latest,
+            Position::Timestamp(ms) => OffsetSpec::Timestamp(ms),
             Position::Ago(age) => {
                 let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-                LookUp::Timestamp(now.unix_ms.saturating_sub(age))
+                OffsetSpec::Timestamp(now.unix_ms.saturating_sub(age))
             }
             Position::At(offset) => {
                 self.start(partition, claim, Spot { offset: offset.0, leader_epoch: None });

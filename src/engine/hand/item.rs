@@ -32,6 +32,8 @@ pub(super) struct Open {
     pub(super) cursor: RecordCursor,
     /// Behind the batch.
     pub(super) end: Spot,
+    /// The newest timestamp in it.
+    pub(super) max_timestamp: i64,
     /// Its size as it was fetched, in bytes.
     pub(super) size: usize,
 }
@@ -101,7 +103,10 @@ impl Item {
                 continue;
             }
             match batch.cursor(limit) {
-                Ok(cursor) => self.open = Some(Open { cursor, end, size: batch.bytes().len() }),
+                Ok(cursor) => {
+                    let (max_timestamp, size) = (header.max_timestamp, batch.bytes().len());
+                    self.open = Some(Open { cursor, end, max_timestamp, size });
+                }
                 Err(error) => return Opening { found: fault(error, false), ..opening },
             }
             self.is_last = self.batches.clone().next().is_none();

@@ -4,6 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use super::{
@@ -56,9 +57,12 @@ impl Hand {
 
     /// How many offsets lie between the position and the end of what may be read, where both are known.
     pub(crate) fn lag(&self, partition: &TopicPartition) -> Option<u64> {
-        let state = lock(&self.state);
-        let slot = state.slot(partition)?;
-        Some(u64::try_from(slot.end?.saturating_sub(slot.position?.offset)).unwrap_or(0))
+        lock(&self.state).slot(partition)?.lag()
+    }
+
+    /// By how long what was handed out last is older than `unix_ms`, unless it was all there is.
+    pub(crate) fn time_lag(&self, partition: &TopicPartition, unix_ms: i64) -> Option<Duration> {
+        lock(&self.state).slot(partition)?.time_lag(unix_ms).map(Duration::from_millis)
     }
 }
 

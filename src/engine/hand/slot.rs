@@ -32,6 +32,8 @@ pub(super) struct Slot {
     pub(super) parked: VecDeque<Item>,
     /// Where a batch did not read, and how often it was fetched again.
     pub(super) suspect: Option<(i64, u32)>,
+    /// The timestamp of what was handed out last.
+    pub(super) timestamp: Option<i64>,
     /// Where the records that may be read end.
     pub(super) end: Option<i64>,
 }
@@ -51,6 +53,7 @@ impl Slot {
             is_suspended: false,
             parked: VecDeque::new(),
             suspect: None,
+            timestamp: None,
             end: None,
         }
     }
@@ -78,10 +81,11 @@ impl Slot {
         }
     }
 
-    /// Hands out records from `first` on; reading goes on at `next`.
+    /// Hands out records from `first` on, the newest of this time; reading goes on at `next`.
     #[inline]
-    pub(super) fn hand_out(&mut self, first: i64, next: Spot) -> Option<Receipt> {
+    pub(super) fn hand_out(&mut self, first: i64, next: Spot, timestamp: i64) -> Option<Receipt> {
         self.position = Some(next);
+        self.timestamp = Some(timestamp);
         let ledger = self.ledger.as_ref()?;
         Some(ledger.hand_out(first, next.offset, next.leader_epoch))
     }
@@ -102,6 +106,19 @@ impl Slot {
         if !self.is_outstanding {
             self.done = self.position;
         }
+    }
+
+    pub(super) fn lag(&self) -> Option<u64> {
+        Some(u64::try_from(self.end?.saturating_sub(self.position?.offset)).unwrap_or(0))
+    }
+
+    /// How many milliseconds before `unix_ms` the record was written that was handed out last; none once all are.
+    pub(super) fn time_lag(&self, unix_ms: i64) -> Option<u64> {
+        if self.lag()? == 0 {
+            return Some(0);
+        }
+        let timestamp = self.timestamp.filter(|timestamp| *timestamp >= 0)?;
+        Some(u64::try_from(unix_ms.saturating_sub(timestamp)).unwrap_or(0))
     }
 
     pub(super) fn progress(&self) -> Option<Progress> {

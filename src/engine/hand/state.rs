@@ -265,6 +265,7 @@ impl State {
             slot.position = None;
             slot.done = None;
             slot.ledger = None;
+            slot.timestamp = None;
             slot.is_outstanding = false;
             self.outstanding.retain(|other| *other != at);
         }
@@ -385,7 +386,7 @@ pub(super) fn take_record(slot: &mut Slot, item: &mut Item) -> Taken<Message> {
             Some(Ok(record)) => {
                 let offset = record.offset.saturating_add(1);
                 let next = Spot { offset, leader_epoch: open.end.leader_epoch };
-                let receipt = slot.hand_out(record.offset, next);
+                let receipt = slot.hand_out(record.offset, next, record.timestamp);
                 let buffer = open.cursor.buffer().clone();
                 return Taken::Some(Message::new(slot.partition.clone(), buffer, record, receipt));
             }
@@ -406,7 +407,7 @@ pub(super) fn take_batch(slot: &mut Slot, item: &mut Item) -> Taken<Batch> {
         return Taken::Nothing;
     }
     let first = slot.position.map_or(0, |spot| spot.offset);
-    let receipt = slot.hand_out(first, open.end);
+    let receipt = slot.hand_out(first, open.end, open.max_timestamp);
     let (partition, next) = (slot.partition.clone(), open.end.offset);
     Taken::Some(Batch::new(partition, open.cursor, first, next, item.high_watermark, receipt))
 }

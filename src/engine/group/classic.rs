@@ -62,6 +62,8 @@ pub(crate) struct Classic {
     last_generation: i32,
     /// As leader: the partition counts that the last plan was made with.
     planned: Option<BTreeMap<TopicName, Option<u32>>>,
+    /// Whether the plan was not held against the newest view of the cluster yet.
+    has_news: bool,
     heartbeat: Heartbeat,
     /// Whom the last call went to: if it fails, another coordinator that was found meanwhile is none the worse.
     asked_of: Option<NodeId>,
@@ -126,6 +128,7 @@ impl Classic {
             last: Vec::new(),
             last_generation: -1,
             planned: None,
+            has_news: false,
             heartbeat,
             asked_of: None,
             reason: "the consumer starts",
@@ -207,10 +210,8 @@ impl Protocol for Classic {
             State::Planning { members, until, skip } => self.plan(now, members, until, skip, snapshot, out),
             state => {
                 self.state = state;
-                let planned = self.planned.as_ref().filter(|_| matches!(self.state, State::Stable));
-                if planned.is_some_and(|planned| *planned != counts(planned.keys(), snapshot)) {
-                    self.rebalance(now, "the partitions of a topic have changed", out);
-                }
+                self.has_news = true;
+                self.look_at_topics(now, snapshot, out);
             }
         }
     }
@@ -227,6 +228,7 @@ impl Protocol for Classic {
         match &self.state {
             State::Due(at) if *at <= now.instant => self.come_back(now, out),
             State::Planning { until, .. } if *until <= now.instant => self.catalog(now, snapshot, out),
+            State::Stable => self.look_at_topics(now, snapshot, out),
             _ => {}
         }
     }
@@ -318,6 +320,17 @@ impl Classic {
         self.member_id = Str::default();
         self.state = again.map_or(State::Out, |_| State::Due(now.instant));
         self.reason = again.unwrap_or(self.reason);
+    }
+
+    /// As leader, in a group that stands still: has it rebalance if a topic is not what the plan was made with. It may
+    /// have changed while the plan was under way.
+    fn look_at_topics(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
+        if !matches!(self.state, State::Stable) || !mem::take(&mut self.has_news) {
+            return;
+        }
+        if self.planned.as_ref().is_some_and(|planned| *planned != counts(planned.keys(), snapshot)) {
+            self.rebalance(now, "the partitions of a topic have changed", out);
+        }
     }
 
     /// Joins; as another member, if something was lost since.

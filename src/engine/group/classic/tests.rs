@@ -484,6 +484,18 @@ fn a_leader_whose_assignment_stands_still_looks_after_the_topics() {
 }
 
 #[test]
+fn a_leader_learns_too_of_what_changes_while_its_plan_is_under_way() {
+    let mut bench = Bench::new(None);
+    bench.join_as_leader(1);
+    bench.snapshot = snapshot(6);
+    bench.group.catalog(bench.now, &snapshot(6), &mut bench.out);
+    bench.finish_sync();
+    bench.out.events.clear();
+    bench.tick();
+    assert!(matches!(bench.event(), Event::Revoke(partitions) if partitions.len() == 4));
+}
+
+#[test]
 fn a_leader_does_not_let_an_assignment_stand_that_is_out_of_date() {
     // Partitions were added, or the topic was created, while the leader was away.
     let mut bench = Bench::new(Some("i"));

@@ -13,5 +13,5 @@ pub use builder::ConsumerBuilder;
 pub use handle::Consumer;
 pub use inner::ConsumerHandle;
 pub use listener::RebalanceListener;
-pub use settings::{Commit, GroupProtocol, OnOutOfRange, OnTruncation};
+pub use settings::{Commit, GroupProtocol, OnOutOfRange, OnRecreated, OnTruncation};
 pub use stream::RecordStream;

@@ -140,12 +140,14 @@ pub enum ErrorKind {
         /// The setting that bounds the wait.
         setting: &'static str,
     },
-    /// The topic was deleted, and another created under its name, while the record was on its way to it. Whether to send
-    /// it there is for the user to say, record by record or with `recreated_topics`.
+    /// The topic was deleted, and another created under its name, while a record was on its way to it, or while it was
+    /// read. Whether the new one is meant as well is for the user to say, record by record, by a seek, or with the setting.
     #[non_exhaustive]
     TopicRecreated {
         /// The topic.
         topic: TopicName,
+        /// The setting with which the new topic takes the old one's place.
+        setting: &'static str,
     },
     /// The topic has no such partition.
     #[non_exhaustive]

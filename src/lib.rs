@@ -90,8 +90,8 @@ pub use client::Client;
 pub use config::Config;
 #[cfg(feature = "net")]
 pub use consumer::{
-    Commit, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, OnOutOfRange, OnTruncation,
-    RebalanceListener, RecordStream,
+    Commit, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, OnOutOfRange, OnRecreated,
+    OnTruncation, RebalanceListener, RecordStream,
 };
 pub use engine::assign::{
     Assignor, CooperativeStickyAssignor, GroupMember, RangeAssignor, RoundRobinAssignor, StickyAssignor,

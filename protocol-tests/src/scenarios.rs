@@ -11,6 +11,7 @@ pub(crate) mod consumer;
 pub(crate) mod fetching;
 pub(crate) mod groups;
 pub(crate) mod producer;
+pub(crate) mod recreated;
 pub(crate) mod refusals;
 pub(crate) mod transactions;
 pub(crate) mod transactions_of_groups;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{
     handle::Consumer,
     listener::RebalanceListener,
-    settings::{Commit, GroupProtocol, OnOutOfRange, OnTruncation, Settings},
+    settings::{Commit, GroupProtocol, OnOutOfRange, OnRecreated, OnTruncation, Settings},
 };
 use crate::{
     client::Client,
@@ -67,6 +67,17 @@ impl ConsumerBuilder {
     /// back as well, unless `auto.offset.reset` is `none`.
     pub fn on_truncation(mut self, policy: OnTruncation) -> Self {
         self.settings.on_truncation = policy;
+        self
+    }
+
+    /// What to do when a topic was deleted while it was read, and another created under its name. Default
+    /// [`OnRecreated::Fail`]. Whatever is chosen, no offset of the old topic is committed to the new one. Where the group
+    /// has committed offsets of the new topic, members that are assigned its partitions go on there.
+    ///
+    /// Brokers older than 2.8 do not tell one topic from another of the same name: there the position is
+    /// [out of range](Self::on_out_of_range), or by chance is not.
+    pub fn on_recreated(mut self, policy: OnRecreated) -> Self {
+        self.settings.on_recreated = policy;
         self
     }
 

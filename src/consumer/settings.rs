@@ -90,6 +90,17 @@ pub enum OnTruncation {
     Fail,
 }
 
+/// What to do when a topic was deleted while it was read, and another created under its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnRecreated {
+    /// Return [`ErrorKind::TopicRecreated`](crate::ErrorKind::TopicRecreated) for each partition, and wait for a seek.
+    #[default]
+    Fail,
+    /// Read the new topic from its beginning. What the old one held and was not read is gone.
+    Follow,
+}
+
 /// All settings of a consumer; [`ConsumerBuilder`](super::ConsumerBuilder) documents each.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -99,6 +110,7 @@ pub(super) struct Settings {
     pub(super) start_at: Position,
     pub(super) on_out_of_range: OnOutOfRange,
     pub(super) on_truncation: OnTruncation,
+    pub(super) on_recreated: OnRecreated,
     pub(super) isolation: Isolation,
     pub(super) commit: Option<Commit>,
     pub(super) protocol: GroupProtocol,
@@ -129,6 +141,7 @@ impl Settings {
             start_at: Position::Earliest,
             on_out_of_range: OnOutOfRange::default(),
             on_truncation: OnTruncation::default(),
+            on_recreated: OnRecreated::default(),
             isolation: Isolation::default(),
             commit: None,
             protocol: GroupProtocol::default(),
@@ -177,6 +190,7 @@ impl Settings {
                 OnTruncation::Rewind => Truncated::Rewind,
                 OnTruncation::Fail => Truncated::Fail,
             },
+            follows_recreated: self.on_recreated == OnRecreated::Follow,
             start_at: self.start_at,
             topic_timeout: self.topic_timeout,
             source: match &self.group {

@@ -115,10 +115,9 @@ impl ErrorKind {
             Self::UnknownTopic { topic, waited, setting } => {
                 write!(f, "topic {topic:?} does not exist; it was waited for {waited:?} ({setting})")
             }
-            Self::TopicRecreated { topic } => write!(
-                f,
-                "topic {topic:?} was deleted and created anew while the record was on its way (recreated_topics)"
-            ),
+            Self::TopicRecreated { topic, setting } => {
+                write!(f, "topic {topic:?} was deleted, and another created under its name ({setting})")
+            }
             Self::UnknownPartition { topic, partition, count } => {
                 write!(
                     f,

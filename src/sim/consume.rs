@@ -516,6 +516,7 @@ fn settings(kind: &Kind, acknowledges: bool, random: &mut Random) -> CoreSetting
         fetch,
         out_of_range: OutOfRange::Fail,
         truncated: Truncated::Fail,
+        follows_recreated: false,
         start_at: Position::Earliest,
         topic_timeout: Duration::from_secs(60),
         source,

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use milena::{
-    Client, Code, Config, ErrorKind, Offset, OnOutOfRange, Position, Record,
+    Client, Code, Config, ErrorKind, GroupProtocol, Offset, OnOutOfRange, OnRecreated, Position, Record,
     testing::{Api, Fault, Rule},
 };
 
-use crate::support::{cluster, connect, error, produce, take, take_sorted, tp};
+use crate::support::{LONG, cluster, connect, error, produce, take, take_sorted, tp};
 
 #[tokio::test(start_paused = true)]
 async fn reading_follows_the_leader() {
@@ -117,9 +117,34 @@ async fn a_topic_that_is_created_anew_is_not_read_at_the_old_position() {
     cluster.create_topic("t", 1).await.unwrap();
     produce(&connect(&cluster).await, 50..70, 1).await;
     let error = error(&reader).await;
-    assert_eq!(error.code(), Some(Code::INCONSISTENT_TOPIC_ID), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::TopicRecreated { .. }), "{error}");
     reader.seek(&[(tp(0), Position::Earliest)]).await.unwrap();
     assert_eq!(take(&reader, 3).await, [50, 51, 52]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_created_anew_is_read_from_its_beginning_where_that_is_wanted() {
+    for protocol in [None, Some(GroupProtocol::Classic), Some(GroupProtocol::Consumer)] {
+        let (cluster, client) = cluster(1, 1).await;
+        produce(&client, 0..10, 1).await;
+        let reader = match protocol {
+            Some(protocol) => client.consumer("g").protocol(protocol),
+            None => client.reader(),
+        };
+        // Where it starts is not where it goes on.
+        let reader = reader.topics(["t"]).start_at(Position::Latest).on_recreated(OnRecreated::Follow);
+        let reader = reader.build().unwrap();
+        let reads = async {
+            while reader.position(&tp(0)) != Some(Offset(10)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LONG, reads).await.unwrap();
+        cluster.delete_topic("t").await.unwrap();
+        cluster.create_topic("t", 1).await.unwrap();
+        produce(&connect(&cluster).await, 50..70, 1).await;
+        assert_eq!(take(&reader, 20).await, (50..70).collect::<Vec<_>>(), "{protocol:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,8 @@
 
 use super::{Awaits, Needs, Scenario, State};
 use crate::scenarios::{
-    admin, consumer, fetching, groups, producer, refusals, transactions, transactions_of_groups, versions,
+    admin, consumer, fetching, groups, producer, recreated, refusals, transactions, transactions_of_groups,
+    versions,
 };
 
 /// A scenario that is there: its number, the function, what it needs.
@@ -77,7 +78,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(29), fetching::s29_an_unclean_truncation_is_noticed, THREE.kills().pauses()),
     ready!(Some(30), fetching::s30_the_nearest_replica_is_read_and_its_loss_survived, THREE.kills()),
     ready!(Some(31), fetching::s31_fetch_sessions_are_evicted_unnoticed, ANY),
-    pending!(32, "s32_a_topic_created_anew_is_not_taken_for_the_old_one", D),
+    ready!(Some(32), recreated::s32_a_topic_created_anew_is_not_taken_for_the_old_one, ANY),
     ready!(Some(33), consumer::s33_a_corrupt_batch_stops_its_partition_alone, ANY),
     ready!(Some(34), consumer::s34_a_record_larger_than_a_fetch_is_delivered, ANY),
     ready!(Some(35), consumer::s35_pause_and_resume_lose_and_repeat_nothing, ANY),

@@ -59,6 +59,7 @@ impl Core {
         let rules = Rules {
             out_of_range: settings.out_of_range,
             truncated: settings.truncated,
+            follows_recreated: settings.follows_recreated,
             patience: settings.fetch.retry.max,
         };
         let fetcher = Fetcher::new(settings.fetch, buffered, Tokens::tagged(FETCHES), machine_random());

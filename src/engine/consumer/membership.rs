@@ -14,7 +14,7 @@ use super::{
     attendance::{Attendance, Sight},
     auto::{AutoCommit, Settled},
     coverage::to_commit,
-    reading::Reading,
+    reading::{Reading, topic_recreated},
     settings::{GroupProtocol, MembershipSettings},
     types::{Change, Event},
 };
@@ -28,7 +28,7 @@ use crate::{
         machine::{Call, Now, Outbox, Outcome, Token, Tokens, deadline_after, earlier},
         partition::{Claim, Spot},
     },
-    error::{Code, Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     types::{NodeId, Position, TopicName, TopicPartition},
     wire::uuid::Uuid,
 };
@@ -167,7 +167,7 @@ impl Membership {
             return Err(ErrorKind::NotAssigned { partition: partition.clone() }.into());
         }
         if let Some(partition) = offsets.keys().find(|partition| reading.is_of_former_topic(partition)) {
-            return Err(Error::broker(Code::INCONSISTENT_TOPIC_ID, "OffsetCommit", partition.to_string()));
+            return Err(topic_recreated(&partition.topic));
         }
         let ticket = self.send_commit(now, snapshot, offsets.clone());
         self.auto.asked_by_user(ticket, &offsets, progress);

@@ -17,8 +17,8 @@ use crate::{
         partition::{Claim, Claims, Leader, Spot},
         position::{self, Positions},
     },
-    error::{Code, Error, ErrorKind},
-    types::{OffsetAndMetadata, OffsetSpec, Position, TopicPartition},
+    error::{Error, ErrorKind},
+    types::{OffsetAndMetadata, OffsetSpec, Position, TopicName, TopicPartition},
     wire::uuid::Uuid,
 };
 
@@ -37,6 +37,7 @@ pub(super) enum Event {
 pub(super) struct Rules {
     pub(super) out_of_range: OutOfRange,
     pub(super) truncated: Truncated,
+    pub(super) follows_recreated: bool,
     /// How often to look for a leader where there is none.
     pub(super) patience: Duration,
 }
@@ -51,6 +52,8 @@ pub(super) struct Reading {
     partitions: BTreeMap<TopicPartition, Claim>,
     /// The topics that the positions belong to: one of the same name that is created later has another id.
     topic_ids: BTreeMap<TopicPartition, Uuid>,
+    /// As which topic each name was read last.
+    last_read: BTreeMap<TopicName, Uuid>,
     positions: Positions,
     fetcher: Fetcher,
     position_out: Outbox<position::Event>,
@@ -69,6 +72,7 @@ impl Reading {
             claims: Claims::default(),
             partitions: BTreeMap::new(),
             topic_ids: BTreeMap::new(),
+            last_read: BTreeMap::new(),
             positions,
             fetcher,
             position_out: Outbox::default(),
@@ -172,6 +176,7 @@ impl Reading {
                 let error = ErrorKind::NoPosition { partition: partition.clone() };
                 self.hand.fail(Some(partition.clone()), error.into());
             }
+            (None, _) if self.was_recreated(partition) => self.recreated(now, partition, claim),
             (None, otherwise) => self.start_at(now, partition, claim, otherwise),
         }
     }
@@ -179,6 +184,9 @@ impl Reading {
     fn start(&mut self, partition: &TopicPartition, claim: Claim, spot: Spot) {
         let topic_id = leader(&self.snapshot, partition).map_or(Uuid::ZERO, |leader| leader.topic_id);
         self.topic_ids.insert(partition.clone(), topic_id);
+        if !topic_id.is_zero() {
+            self.last_read.insert(partition.topic.clone(), topic_id);
+        }
         self.hand.start(partition, claim, spot);
         self.fetcher.start(partition, claim, spot);
     }
@@ -311,8 +319,7 @@ impl Reading {
                 self.fail(partition, claim, error);
             }
             fetch::Event::Recreated { partition, claim } => {
-                let error = Error::broker(Code::INCONSISTENT_TOPIC_ID, "Metadata", partition.to_string());
-                self.fail(partition, claim, error);
+                self.recreated(now, &partition, claim);
             }
             fetch::Event::BrokerRefused { node, error } => {
                 tracing::warn!(broker = %node, %error, "a broker cannot be fetched from");
@@ -320,6 +327,27 @@ impl Reading {
             }
             fetch::Event::LeaderHint(hint) => self.events.push(Event::LeaderHint(hint)),
             fetch::Event::Refresh => self.events.push(Event::Refresh),
+        }
+    }
+
+    /// Whether a topic was read under this name, and it is another one now.
+    fn was_recreated(&self, partition: &TopicPartition) -> bool {
+        let current = self.snapshot.topic(&partition.topic).and_then(|topic| topic.id);
+        let last = self.last_read.get(&partition.topic);
+        last.is_some_and(|last| current.is_some_and(|current| current != *last))
+    }
+
+    fn recreated(&mut self, now: Now, partition: &TopicPartition, claim: Claim) {
+        if self.claim(partition) != Some(claim) {
+            return;
+        }
+        let follows = self.rules.follows_recreated;
+        tracing::warn!(%partition, follows, "the topic was deleted, and another created under its name");
+        if follows {
+            self.seek(now, partition, Position::Earliest);
+        } else {
+            let error = topic_recreated(&partition.topic);
+            self.fail(partition.clone(), claim, error);
         }
     }
 
@@ -406,6 +434,11 @@ impl Reading {
     pub(super) fn check(&self) {
         self.fetcher.check();
     }
+}
+
+/// A position in a topic that is gone means nothing in the one that has its name now.
+pub(super) fn topic_recreated(topic: &TopicName) -> Error {
+    ErrorKind::TopicRecreated { topic: topic.clone(), setting: "on_recreated" }.into()
 }
 
 fn leader(snapshot: &Snapshot, partition: &TopicPartition) -> Option<Leader> {

@@ -30,6 +30,8 @@ pub(crate) struct CoreSettings {
     pub(crate) fetch: fetch::Settings,
     pub(crate) out_of_range: OutOfRange,
     pub(crate) truncated: Truncated,
+    /// Whether a topic is read from its beginning that was created in place of another, or it is an error.
+    pub(crate) follows_recreated: bool,
     pub(crate) start_at: Position,
     /// How long a topic may be missing before that is reported.
     pub(crate) topic_timeout: Duration,

@@ -46,7 +46,12 @@ fn reading(now: Now) -> Reading {
         request_timeout: 30 * SECOND,
         retry: RETRY,
     };
-    let rules = Rules { out_of_range: OutOfRange::Earliest, truncated: Truncated::Rewind, patience: SECOND };
+    let rules = Rules {
+        out_of_range: OutOfRange::Earliest,
+        truncated: Truncated::Rewind,
+        follows_recreated: false,
+        patience: SECOND,
+    };
     let fetcher = Fetcher::new(fetch, Buffered::new(1 << 20, wake), Tokens::default(), Random::new(1));
     let mut reading = Reading::new(hand, rules, positions, fetcher);
     let claim = reading.assign(now, &tp());

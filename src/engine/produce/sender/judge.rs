@@ -193,7 +193,9 @@ impl Sender {
     pub(super) fn end_recreated(&mut self, now: Now, out: &mut Outbox<Event>) {
         for id in mem::take(&mut self.recreated) {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            let error = ErrorKind::TopicRecreated { topic: lane.queue.topic.clone() }.into();
+            let error =
+                ErrorKind::TopicRecreated { topic: lane.queue.topic.clone(), setting: "recreated_topics" }
+                    .into();
             fail_queue(&lane.queue, &error, out);
             let (ended, in_flight) = lane.expire(now.instant);
             for batch in in_flight {

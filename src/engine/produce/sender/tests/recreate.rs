@@ -16,7 +16,7 @@ fn asked_id(call: &Call) -> Uuid {
 }
 
 fn is_recreated(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::TopicRecreated { topic } if topic.as_str() == "t")
+    matches!(error.kind(), ErrorKind::TopicRecreated { topic, .. } if topic.as_str() == "t")
 }
 
 #[test]

@@ -14,6 +14,8 @@ mod consumer_groups;
 mod faults;
 #[path = "consumer/groups.rs"]
 mod groups;
+#[path = "consumer/matching.rs"]
+mod matching;
 #[path = "consumer/offsets.rs"]
 mod offsets;
 #[path = "consumer/reading.rs"]

@@ -43,6 +43,25 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Reads all topics whose whole name matches this regular expression, beside the [`topics`](Self::topics), and those
+    /// that appear later: brokers are asked for all names every [`metadata_max_age`](crate::Config::metadata_max_age), and
+    /// when a topic has gone. Kafka's own topics, such as `__consumer_offsets`, never match. A reader without a group misses
+    /// nothing in a topic that appears later; a member starts in it where [`start_at`](Self::start_at) says, as in any.
+    ///
+    /// The syntax is that of the crate [`regex-lite`](https://docs.rs/regex-lite/latest/regex_lite/#syntax), which for
+    /// the names of topics is Java's without look-around and back references. Given twice, the last one counts. Java:
+    /// `subscribe(Pattern)`.
+    ///
+    /// ```
+    /// # fn example(client: milena::Client) -> milena::ConsumerBuilder {
+    /// client.consumer("billing").topics_matching(r"orders\..*|refunds")
+    /// # }
+    /// ```
+    pub fn topics_matching(mut self, pattern: impl Into<String>) -> Self {
+        self.settings.pattern = Some(pattern.into());
+        self
+    }
+
     /// Single partitions to read, and where to start in each. For readers without a group.
     pub fn partitions(mut self, partitions: impl IntoIterator<Item = (TopicPartition, Position)>) -> Self {
         self.settings.partitions.extend(partitions);

@@ -13,6 +13,7 @@ use crate::{
         assign::{Assignor, CooperativeStickyAssignor},
         backoff::Backoff,
         commit,
+        consumer::lookout::{self, TopicPattern},
         consumer::settings::{self, CoreSettings, MembershipSettings, OutOfRange, Source, Truncated},
         coordinator, fetch,
         group::GroupSettings,
@@ -106,6 +107,8 @@ pub enum OnRecreated {
 pub(super) struct Settings {
     pub(super) group: Option<String>,
     pub(super) topics: BTreeSet<TopicName>,
+    /// A regular expression for names of topics.
+    pub(super) pattern: Option<String>,
     pub(super) partitions: Vec<(TopicPartition, Position)>,
     pub(super) start_at: Position,
     pub(super) on_out_of_range: OnOutOfRange,
@@ -137,6 +140,7 @@ impl Settings {
         Self {
             group,
             topics: BTreeSet::new(),
+            pattern: None,
             partitions: Vec::new(),
             start_at: Position::Earliest,
             on_out_of_range: OnOutOfRange::default(),
@@ -192,6 +196,13 @@ impl Settings {
             },
             follows_recreated: self.on_recreated == OnRecreated::Follow,
             start_at: self.start_at,
+            pattern: self.pattern.as_deref().and_then(|pattern| {
+                let interval = config.metadata_max_age;
+                Some((
+                    TopicPattern::new(pattern).ok()?,
+                    lookout::Settings { interval, request_timeout, retry },
+                ))
+            }),
             topic_timeout: self.topic_timeout,
             source: match &self.group {
                 Some(group) => Source::Group(Box::new(self.membership(group, config, retry))),
@@ -257,6 +268,11 @@ impl Settings {
                 problems.add("topics", &invalid.topic, invalid.reason);
             }
         }
+        if let Some(pattern) = &self.pattern
+            && let Err(reason) = TopicPattern::new(pattern)
+        {
+            problems.add("topics_matching", pattern, reason);
+        }
         self.check_fetch(config, &mut problems);
         problems.into_result()
     }
@@ -269,7 +285,7 @@ impl Settings {
             let reason = format!("it is {} bytes long; the protocol has room for {MAX_NAME}", group.len());
             problems.add("group", &shortened(group), reason);
         }
-        if self.topics.is_empty() {
+        if self.topics.is_empty() && self.pattern.is_none() {
             problems.add("topics", "", "a member of a group subscribes to at least one topic");
         }
         if let Some((partition, _)) = self.partitions.first() {
@@ -333,7 +349,7 @@ impl Settings {
     }
 
     fn check_reader(&self, problems: &mut Problems) {
-        if self.topics.is_empty() && self.partitions.is_empty() {
+        if self.topics.is_empty() && self.partitions.is_empty() && self.pattern.is_none() {
             problems.add("topics", "", "a reader is given topics or partitions");
         }
         let needs_group = [

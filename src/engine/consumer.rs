@@ -9,6 +9,7 @@ mod attendance;
 mod auto;
 pub(crate) mod core;
 mod coverage;
+pub(crate) mod lookout;
 mod membership;
 mod reading;
 pub(crate) mod settings;

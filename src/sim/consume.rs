@@ -520,6 +520,7 @@ fn settings(kind: &Kind, acknowledges: bool, random: &mut Random) -> CoreSetting
         start_at: Position::Earliest,
         topic_timeout: Duration::from_secs(60),
         source,
+        pattern: None,
     }
 }
 

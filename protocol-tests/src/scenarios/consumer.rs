@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use milena::{
-    Client, Compression, Consumer, Error, ErrorKind, Isolation, Offset, OffsetSpec, OnOutOfRange, Position,
-    Record, TopicPartition,
+    Client, Compression, Consumer, Error, ErrorKind, GroupProtocol, Isolation, NewTopic, Offset, OffsetSpec,
+    OnOutOfRange, Position, Record, TopicPartition,
 };
 
 use crate::suite::{Seen, Stage, eventually, take, text};
@@ -311,4 +311,44 @@ pub(crate) async fn logs_tell_their_offsets(stage: Stage) {
     assert_eq!((*first, *at), ((&partitions[0], 2), Some(now - 8 * MINUTE)));
     assert_eq!(*second, (&partitions[1], 2), "the first that is younger");
     assert!(written.is_some_and(|written| written >= now), "{found:?}");
+}
+
+/// Topics are read whose names match, by members of either protocol and in no group: also those that appear later,
+/// where none is there at first; and one that is deleted is no more.
+pub(crate) async fn topics_are_read_whose_names_match(stage: Stage) {
+    let config = stage.config().metadata_max_age(Duration::from_secs(1));
+    let client = Client::connect(config).await.unwrap();
+    for (way, protocol) in [None, Some(GroupProtocol::Classic), Some(GroupProtocol::Auto)].iter().enumerate()
+    {
+        let group = stage.name(&format!("group-{way}"));
+        let builder = match protocol {
+            Some(protocol) => client.consumer(&group).protocol(*protocol),
+            None => client.reader(),
+        };
+        let name = |end: &str| stage.name(&format!("{way}.{end}"));
+        let pattern = format!("{}(a|b)+", name("").replace('.', r"\."));
+        let consumer = builder.topics_matching(pattern).build().unwrap();
+        let nothing = tokio::time::timeout(Duration::from_secs(3), consumer.next()).await;
+        assert!(nothing.is_err(), "{nothing:?}");
+
+        for (end, value) in [("a", "1"), ("ab", "2"), ("abc", "no match")] {
+            stage.create(&client, NewTopic::new(name(end)).partitions(2)).await;
+            stage.described(&client, &name(end)).await;
+            stage.write(&client, &TopicPartition::new(name(end), 0), &[value.to_owned()]).await;
+        }
+        let mut read: Vec<_> = take(&consumer, 2).await.iter().map(text).collect();
+        read.sort();
+        assert_eq!(read, ["1", "2"], "way {way}");
+        let shares = async |count: usize| {
+            eventually("it reads these partitions alone", async || {
+                let _ = tokio::time::timeout(Duration::from_millis(50), consumer.next()).await;
+                (consumer.assignment().len() == count).then_some(())
+            })
+            .await;
+        };
+        shares(4).await;
+        client.admin().delete_topics([name("a")]).await.unwrap();
+        shares(2).await;
+        consumer.close().await.unwrap();
+    }
 }

@@ -102,6 +102,7 @@ pub const SCENARIOS: &[Scenario] = &[
     pending!(40, "s40_all_nodes_come_back_on_other_ports", D),
     pending!(40, "s40_sasl_reauthentication_under_load", Later),
     ready!(None, consumer::logs_tell_their_offsets, ANY),
+    ready!(None, consumer::topics_are_read_whose_names_match, ANY),
     ready!(None, groups::members_agree_on_an_assignor, ANY),
     ready!(None, groups::acknowledged_work_goes_over_to_others_once, ANY),
     // The cluster as an administrator sees it.

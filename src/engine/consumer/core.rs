@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use super::{
+    lookout::Lookout,
     membership::Membership,
     reading::{self, Reading, Rules},
     settings::{CoreSettings, Source},
@@ -27,12 +28,15 @@ use crate::{
 /// The tags of the machines' tokens; those above belong to the membership.
 const POSITIONS: u8 = 1;
 const FETCHES: u8 = 2;
+const LOOKOUT: u8 = 6;
 
 /// A consumer without a runtime.
 #[derive(Debug)]
 pub(crate) struct Core {
     reading: Reading,
     topics: Topics,
+    /// For topics that are read because their names match.
+    lookout: Option<Lookout>,
     snapshot: Arc<Snapshot>,
     /// `None` for a reader without a group.
     membership: Option<Membership>,
@@ -64,6 +68,9 @@ impl Core {
         };
         let fetcher = Fetcher::new(settings.fetch, buffered, Tokens::tagged(FETCHES), machine_random());
         let mut reading = Reading::new(hand, rules, positions, fetcher);
+        let lookout = settings.pattern.map(|(pattern, settings)| {
+            Lookout::new(now, pattern, settings, Tokens::tagged(LOOKOUT), machine_random())
+        });
         let (mut chosen, mut whole, mut membership) = (Vec::new(), BTreeSet::new(), None);
         match settings.source {
             Source::Chosen { partitions, topics } => {
@@ -77,12 +84,27 @@ impl Core {
             Source::Group(settings_of_group) => {
                 let start_at = settings.start_at;
                 membership = Some(Membership::new(now, *settings_of_group, start_at, &mut random));
+                // A pattern says first what to join with.
+                if let Some(membership) = membership.as_mut().filter(|_| lookout.is_none()) {
+                    membership.join(now);
+                }
             }
         }
         let events = topics.names().cloned().map(Event::Want).collect();
         let start_at = settings.start_at;
         let snapshot = Arc::default();
-        Self { reading, topics, snapshot, membership, chosen, whole, start_at, events, is_closed: false }
+        Self {
+            reading,
+            topics,
+            lookout,
+            snapshot,
+            membership,
+            chosen,
+            whole,
+            start_at,
+            events,
+            is_closed: false,
+        }
     }
 
     /// There is a new view of the cluster.
@@ -101,6 +123,9 @@ impl Core {
             }
         }
         self.look_for_missing_partitions();
+        if let Some(lookout) = self.lookout.as_mut().filter(|_| self.topics.lacks_matched(&self.snapshot)) {
+            lookout.look_again(now);
+        }
         self.reading.catalog(snapshot);
         if let Some(membership) = &mut self.membership {
             membership.catalog(now, &self.snapshot, &mut self.events);
@@ -130,8 +155,42 @@ impl Core {
         match (token.tag(), &mut self.membership) {
             (POSITIONS, _) => self.reading.position_answer(now, token, outcome),
             (FETCHES, _) => self.reading.fetch_answer(now, token, outcome),
+            (LOOKOUT, _) => self.looked_out(now, token, outcome),
             (_, Some(membership)) => membership.answer(now, token, outcome),
             (_, None) => {}
+        }
+    }
+
+    fn looked_out(&mut self, now: Now, token: Token, outcome: Outcome) {
+        let Some(lookout) = self.lookout.as_mut().filter(|_| !self.is_closed) else { return };
+        let is_late = lookout.has_found();
+        match lookout.answer(now, token, outcome) {
+            Ok(None) => {}
+            Ok(Some(found)) => self.matched(now, &found, is_late),
+            Err(error) => {
+                tracing::warn!(%error, "no broker tells which topics there are");
+                self.reading.hand().fail(None, error);
+            }
+        }
+    }
+
+    fn matched(&mut self, now: Now, found: &BTreeSet<TopicName>, is_late: bool) {
+        tracing::info!(topics = ?found, "these topics match");
+        let gone = self.topics.set_matched(found, is_late);
+        self.events.extend(found.iter().cloned().map(Event::Want));
+        match &mut self.membership {
+            Some(membership) => membership.subscribe(now, self.topics.names().cloned().collect()),
+            None => {
+                self.whole = self.topics.names().cloned().collect();
+                let gone: Vec<_> = self
+                    .reading
+                    .partitions()
+                    .filter(|partition| gone.contains(&partition.topic))
+                    .cloned()
+                    .collect();
+                gone.iter().for_each(|partition| self.reading.remove(partition));
+                self.events.push(Event::Refresh);
+            }
         }
     }
 
@@ -193,6 +252,9 @@ impl Core {
         if !self.is_closed {
             let errors = self.topics.tick(now);
             self.report(errors);
+            if let Some(lookout) = &mut self.lookout {
+                lookout.tick(now, &mut out.calls);
+            }
         }
         loop {
             if let Some(membership) = &mut self.membership {
@@ -233,7 +295,8 @@ impl Core {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let membership = self.membership.as_ref().and_then(Membership::deadline);
         let topics = self.topics.deadline().filter(|_| !self.is_closed);
-        earlier(earlier(self.reading.deadline(), membership), topics)
+        let lookout = self.lookout.as_ref().and_then(Lookout::deadline).filter(|_| !self.is_closed);
+        [membership, topics, lookout].into_iter().fold(self.reading.deadline(), earlier)
     }
 
     /// Asserts what must hold between any two verbs.

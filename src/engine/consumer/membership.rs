@@ -66,6 +66,8 @@ pub(super) struct Membership {
     tickets: u64,
     changes: u64,
     attendance: Attendance,
+    /// Whether it was told to become a member.
+    has_joined: bool,
     closing: Option<Instant>,
     random: Random,
 }
@@ -112,13 +114,12 @@ impl Membership {
             random(),
         );
         let tokens = Tokens::tagged(tag::GROUP);
-        let mut group: Box<dyn Protocol> = match settings.protocol {
+        let group: Box<dyn Protocol> = match settings.protocol {
             GroupProtocol::Classic => Box::new(Classic::new(settings.group.clone(), now, tokens, random())),
             GroupProtocol::Auto | GroupProtocol::Consumer => {
                 Box::new(ConsumerGroup::new(settings.group.clone(), now, tokens, random()))
             }
         };
-        group.join(now, "the consumer starts");
         let commits = Commits::new(settings.commits.clone(), Tokens::tagged(tag::COMMITS), random());
         let interval = settings.group.heartbeat_interval;
         let attendance = Attendance::new(now, settings.max_poll_interval, interval);
@@ -142,7 +143,27 @@ impl Membership {
             tickets: 0,
             changes: 0,
             attendance,
+            has_joined: false,
             closing: None,
+        }
+    }
+
+    /// Becomes a member of the group.
+    pub(super) fn join(&mut self, now: Now) {
+        self.has_joined = true;
+        self.group.join(now, "the consumer starts");
+    }
+
+    /// These are the topics to be read from now on. While there are none, there is nothing to be a member for, and brokers
+    /// before 4.0 let nobody join for nothing; if there are none any more, the last ones stay, of which nothing is assigned.
+    pub(super) fn subscribe(&mut self, now: Now, topics: BTreeSet<TopicName>) {
+        if topics.is_empty() {
+            return;
+        }
+        self.settings.group.topics.clone_from(&topics);
+        self.group.subscribe(topics);
+        if !self.has_joined && self.closing.is_none() {
+            self.join(now);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use super::lookout::{self, TopicPattern};
 use crate::{
     engine::{commit, coordinator, fetch, group::GroupSettings, position},
     types::{Position, TopicName, TopicPartition},
@@ -36,6 +37,8 @@ pub(crate) struct CoreSettings {
     /// How long a topic may be missing before that is reported.
     pub(crate) topic_timeout: Duration,
     pub(crate) source: Source,
+    /// Read are also the topics whose names match.
+    pub(crate) pattern: Option<(TopicPattern, lookout::Settings)>,
 }
 
 /// Which partitions to read.

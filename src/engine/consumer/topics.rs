@@ -27,6 +27,10 @@ struct Watched {
     count: i32,
     /// Since when it has been missing, and when that is to be reported.
     missing: Option<(Instant, Instant)>,
+    /// Whether it is read because its name matches a pattern, and not for its own sake.
+    is_matched: bool,
+    /// Whether it was found while others were read already.
+    is_late: bool,
 }
 
 /// A partition that was not seen before, and whether it was there when its topic was first seen.
@@ -37,12 +41,34 @@ pub(super) type Trouble = (TopicName, Error);
 impl Topics {
     pub(super) fn new(now: Now, topics: BTreeSet<TopicName>, timeout: Duration) -> Self {
         let missing = Some((now.instant, deadline_after(now, timeout)));
-        let topics = topics.into_iter().map(|topic| (topic, Watched { count: 0, missing }));
+        let topics = topics.into_iter().map(|topic| (topic, Watched { missing, ..Watched::default() }));
         Self { timeout, topics: topics.collect() }
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {
         self.topics.keys()
+    }
+
+    /// These are the topics whose names match. Returns those that are read no more.
+    pub(super) fn set_matched(&mut self, found: &BTreeSet<TopicName>, is_late: bool) -> BTreeSet<TopicName> {
+        let is_gone = |name: &TopicName, watched: &Watched| watched.is_matched && !found.contains(name);
+        let gone: BTreeSet<_> = self
+            .topics
+            .iter()
+            .filter(|(name, watched)| is_gone(name, watched))
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.topics.retain(|name, _| !gone.contains(name));
+        for name in found {
+            let watched = Watched { is_matched: true, is_late, ..Watched::default() };
+            self.topics.entry(name.clone()).or_insert(watched);
+        }
+        gone
+    }
+
+    /// Whether a topic was found by its name, and does not exist.
+    pub(super) fn lacks_matched(&self, snapshot: &Snapshot) -> bool {
+        self.topics.iter().any(|(name, watched)| watched.is_matched && snapshot.topic_error(name).is_some())
     }
 
     /// Looks at a new view of the cluster. Returns partitions that were not seen before, each with whether it was
@@ -51,13 +77,13 @@ impl Topics {
         let (mut partitions, mut errors) = (Vec::new(), Vec::new());
         for (name, watched) in &mut self.topics {
             if let Some(topic) = snapshot.topic(name) {
-                let is_first = watched.count == 0;
+                let is_first = watched.count == 0 && !watched.is_late;
                 let fresh = topic.partitions.keys().filter(|index| **index >= watched.count);
                 partitions.extend(fresh.map(|index| (TopicPartition::new(name.clone(), *index), is_first)));
                 let count = topic.partitions.keys().next_back().map_or(0, |last| last.saturating_add(1));
                 watched.count = watched.count.max(count);
                 watched.missing = None;
-            } else if watched.missing.is_none() {
+            } else if watched.missing.is_none() && !watched.is_matched {
                 watched.missing = Some((now.instant, deadline_after(now, self.timeout)));
             }
             let code = snapshot.topic_error(name).filter(|code| code.disposition() == Disposition::Fail);

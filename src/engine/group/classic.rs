@@ -14,7 +14,7 @@ mod joining;
 mod requests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -64,6 +64,8 @@ pub(crate) struct Classic {
     planned: Option<BTreeMap<TopicName, Option<u32>>>,
     /// Whether the plan was not held against the newest view of the cluster yet.
     has_news: bool,
+    /// Whether the topics were others when it joined.
+    is_resubscribed: bool,
     heartbeat: Heartbeat,
     /// Whom the last call went to: if it fails, another coordinator that was found meanwhile is none the worse.
     asked_of: Option<NodeId>,
@@ -129,6 +131,7 @@ impl Classic {
             last_generation: -1,
             planned: None,
             has_news: false,
+            is_resubscribed: false,
             heartbeat,
             asked_of: None,
             reason: "the consumer starts",
@@ -181,6 +184,11 @@ impl Protocol for Classic {
         }
     }
 
+    fn subscribe(&mut self, topics: BTreeSet<TopicName>) {
+        self.is_resubscribed = topics != self.settings.topics && !matches!(self.state, State::Out);
+        self.settings.topics = topics;
+    }
+
     fn revoked(&mut self, now: Now) {
         if let State::Revoking { partitions, .. } = &self.state {
             self.owned.retain(|partition| !partitions.contains(partition));
@@ -225,10 +233,10 @@ impl Protocol for Classic {
         if self.is_member() {
             self.beat(now, out);
         }
+        self.look_at_topics(now, snapshot, out);
         match &self.state {
             State::Due(at) if *at <= now.instant => self.come_back(now, out),
             State::Planning { until, .. } if *until <= now.instant => self.catalog(now, snapshot, out),
-            State::Stable => self.look_at_topics(now, snapshot, out),
             _ => {}
         }
     }
@@ -322,10 +330,16 @@ impl Classic {
         self.reason = again.unwrap_or(self.reason);
     }
 
-    /// As leader, in a group that stands still: has it rebalance if a topic is not what the plan was made with. It may
-    /// have changed while the plan was under way.
+    /// In a group that stands still: has it rebalance if other topics are wanted than it knows, or, as leader, if a topic
+    /// is not what the plan was made with. It may have changed while the plan was under way.
     fn look_at_topics(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
-        if !matches!(self.state, State::Stable) || !mem::take(&mut self.has_news) {
+        if !matches!(self.state, State::Stable) {
+            return;
+        }
+        if self.is_resubscribed {
+            return self.rebalance(now, "the topics to be read have changed", out);
+        }
+        if !mem::take(&mut self.has_news) {
             return;
         }
         if self.planned.as_ref().is_some_and(|planned| *planned != counts(planned.keys(), snapshot)) {

@@ -13,6 +13,7 @@ mod assignment;
 mod requests;
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,7 +33,7 @@ use crate::{
         partition::Identity,
     },
     error::{Code, Disposition, Error, ErrorKind},
-    types::{NodeId, TopicPartition},
+    types::{NodeId, TopicName, TopicPartition},
     wire::{
         messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
         str::Str,
@@ -423,6 +424,11 @@ impl Protocol for ConsumerGroup {
             State::Leaving { again, .. } => *again = true,
             _ => {}
         }
+    }
+
+    fn subscribe(&mut self, topics: BTreeSet<TopicName>) {
+        self.settings.topics = topics;
+        self.is_full = true;
     }
 
     fn revoked(&mut self, _: Now) {

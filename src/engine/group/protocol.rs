@@ -26,6 +26,9 @@ pub(crate) trait Protocol: fmt::Debug + Send {
     /// Becomes a member, if it is not one.
     fn join(&mut self, now: Now, reason: &'static str);
 
+    /// These are the topics to be read, from the next join or heartbeat on, which is soon.
+    fn subscribe(&mut self, topics: BTreeSet<TopicName>);
+
     /// What was to be revoked has been given up.
     fn revoked(&mut self, now: Now);
 

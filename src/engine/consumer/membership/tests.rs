@@ -76,7 +76,9 @@ fn membership(now: Now) -> Membership {
         close_timeout: 30 * SECOND,
         has_listener: false,
     };
-    Membership::new(now, settings, Position::Earliest, &mut Random::new(1))
+    let mut membership = Membership::new(now, settings, Position::Earliest, &mut Random::new(1));
+    membership.join(now);
+    membership
 }
 
 /// The group has thrown the member out, and the news of what is lost is still on its way.

@@ -26,6 +26,7 @@ use crate::{
 impl Classic {
     pub(super) fn send_join(&mut self, now: Now, coordinator: NodeId, out: &mut Outbox<Event>) {
         let last = Last { owned: &self.owned, partitions: &self.last, generation: self.last_generation };
+        self.is_resubscribed = false;
         let request = requests::join(&self.settings, &self.member_id, last, self.reason);
         // The answer comes when all members have joined, or the rebalance timeout has passed.
         let patience = self.settings.rebalance_timeout.saturating_add(Duration::from_secs(5));

@@ -496,6 +496,25 @@ fn a_leader_learns_too_of_what_changes_while_its_plan_is_under_way() {
 }
 
 #[test]
+fn a_member_that_wants_other_topics_joins_with_them_once_the_group_stands_still() {
+    let mut bench = Bench::new(None);
+    let topics = |names: &[&str]| names.iter().map(|name| TopicName::from(*name)).collect();
+    bench.group.subscribe(topics(&["t"]));
+    bench.join_as_leader(1);
+    // While it joins.
+    bench.group.subscribe(topics(&["t", "u"]));
+    bench.finish_sync();
+    bench.out.events.clear();
+    bench.tick();
+    assert!(matches!(bench.event(), Event::Revoke(partitions) if partitions.len() == 4));
+    bench.group.revoked(bench.now);
+    let call = bench.tick().unwrap();
+    let Request::JoinGroup(join) = &call.request else { panic!("{call:?}") };
+    let told = wire::read_subscription("me".into(), None, join.protocols[0].metadata.clone()).unwrap();
+    assert_eq!(told.topics, topics(&["t", "u"]));
+}
+
+#[test]
 fn a_leader_does_not_let_an_assignment_stand_that_is_out_of_date() {
     // Partitions were added, or the topic was created, while the leader was away.
     let mut bench = Bench::new(Some("i"));

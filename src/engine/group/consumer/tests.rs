@@ -410,6 +410,19 @@ fn a_topic_that_was_created_anew_is_given_up_and_taken_on_under_its_new_id() {
 }
 
 #[test]
+fn a_member_that_wants_other_topics_says_so_at_once() {
+    let mut bench = Bench::owning(&[0]);
+    bench.group.subscribe(["t", "u"].map(TopicName::from).into());
+    let (token, request) = bench.tick().unwrap();
+    let names: Vec<_> = request.subscribed_topic_names.iter().flatten().map(|name| &**name).collect();
+    assert_eq!(names, ["t", "u"]);
+    assert_eq!(told(&request), Some(vec![0]), "nothing of what is owned is in question");
+    bench.respond(token, 3, None);
+    bench.advance(INTERVAL);
+    assert!(bench.heartbeat().1.subscribed_topic_names.is_none(), "once");
+}
+
+#[test]
 fn a_dynamic_member_leaves_for_good_and_a_static_one_for_now() {
     for (instance, epoch) in [(None, -1), (Some("i"), -2)] {
         let mut bench = Bench::new(instance);

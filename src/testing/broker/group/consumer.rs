@@ -119,7 +119,8 @@ impl Members {
         let Some(member) = self.members.get_mut(&id) else { return Err(unknown(&id)) };
         member.is_heard(call.now, settings.session);
         let has_news = member.take(request);
-        let has_changed = has_news || self.wanted(topics) != self.assigned_with;
+        let is_first = self.epoch == 0;
+        let has_changed = has_news || is_first || self.wanted(topics) != self.assigned_with;
         if has_changed {
             self.epoch += 1;
             self.assigned_with = self.wanted(topics);

@@ -70,6 +70,14 @@ fn who_joins_is_assigned_what_nobody_has() {
 }
 
 #[test]
+fn who_joins_for_nothing_is_a_member_all_the_same() {
+    let mut world = world();
+    let nothing = ConsumerGroupHeartbeatRequest { subscribed_topic_names: Some(vec![]), ..joins("a") };
+    assert_eq!(ask(&mut world, nothing), (Code::NONE, 1, Some(vec![])));
+    assert_eq!(ask(&mut world, beats("a", 1)), (Code::NONE, 1, None));
+}
+
+#[test]
 fn a_partition_goes_on_when_its_owner_has_said_that_it_gave_it_up() {
     let mut world = world();
     ask(&mut world, joins("a"));

@@ -257,7 +257,7 @@ impl Shared {
         let placed = |node| Some((node, self.place(snapshot, node)?));
         let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
         // A broker that has left the cluster may still be connected.
-        self.pool.connected(purpose).and_then(placed).or_else(|| {
+        self.pool.answering(purpose).and_then(placed).or_else(|| {
             let known = snapshot.brokers();
             let node = match known.len() {
                 0 => bootstrap_node(turn().checked_rem(self.config.bootstrap.len())?),

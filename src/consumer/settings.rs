@@ -232,7 +232,11 @@ impl Settings {
                 GroupProtocol::Classic => settings::GroupProtocol::Classic,
                 GroupProtocol::Consumer => settings::GroupProtocol::Consumer,
             },
-            coordinator: coordinator::Settings { request_timeout, retry },
+            coordinator: coordinator::Settings {
+                // Another broker is asked while a silent one still has time to wake up.
+                request_timeout: request_timeout.min(config.connect_timeout),
+                retry,
+            },
             commits: commit::Settings {
                 group: group.into(),
                 request_timeout,

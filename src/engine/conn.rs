@@ -307,11 +307,13 @@ impl<R> Link<R> {
 
     /// Whether nobody has used the link for so long that it can be forgotten.
     pub(crate) fn is_forgotten(&self, now: Now) -> bool {
-        match self.state {
-            State::Idle => self.idle_until().is_some_and(|until| until <= now.instant),
-            State::Shut => true,
-            _ => false,
-        }
+        let is_unused = || self.idle_until().is_some_and(|until| until <= now.instant);
+        matches!(self.state, State::Shut) || matches!(self.state, State::Idle if is_unused())
+    }
+
+    /// Whether there is a connection, and nobody has waited in vain for an answer that is due on it.
+    pub(crate) fn is_answering(&self) -> bool {
+        matches!(self.state, State::Ready) && !self.flight.is_late()
     }
 
     /// Ends the link: everything fails because the client is closed.
@@ -467,7 +469,6 @@ impl<R> Link<R> {
                 self.versions = versions;
                 self.state = State::Ready;
                 self.last_used = now;
-                self.effects.push(Effect::Ready);
                 self.send(now);
             }
         }

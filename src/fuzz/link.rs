@@ -224,7 +224,6 @@ impl Rig {
                     self.unanswered.clear();
                     self.input.clear();
                 }
-                Effect::Ready => assert!(self.connected, "ready without a connection"),
                 Effect::Done(id, _) => self.outcomes[id] += 1,
                 Effect::Count(Count::Sent) => self.open += 1,
                 Effect::Count(Count::Answered { .. }) => self.open -= 1,

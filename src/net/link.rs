@@ -52,7 +52,7 @@ pub(super) struct Driver {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) clock: Clock,
     /// Told to others: whether there is a connection that can be used.
-    pub(super) connected: Arc<AtomicBool>,
+    pub(super) answers: Arc<AtomicBool>,
     pub(super) meter: LinkMeter,
 }
 
@@ -65,6 +65,7 @@ impl Driver {
         let mut retiring = false;
         loop {
             self.carry_out(&mut io);
+            self.answers.store(self.link.is_answering(), Ordering::Relaxed);
             if cfg!(debug_assertions) {
                 self.link.check();
             }
@@ -151,14 +152,12 @@ impl Driver {
                     let dialing = dial(Arc::clone(&self.transport), address, attempt);
                     *io = Io { connection: Connection::Dialing(Box::pin(dialing)), ..Io::default() };
                 }
-                Effect::Ready => self.connected.store(true, Ordering::Relaxed),
                 Effect::Close => {
                     if matches!(io.connection, Connection::Dialing(_)) {
                         self.meter.could_not_open();
                     }
                     *io = Io::default();
                     self.meter.closed();
-                    self.connected.store(false, Ordering::Relaxed);
                 }
                 Effect::Done(reply, outcome) => {
                     if outcome.is_err() {

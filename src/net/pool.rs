@@ -49,7 +49,8 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct LinkHandle {
     commands: mpsc::Sender<Command>,
-    connected: Arc<AtomicBool>,
+    /// Whether there is a connection that answers in time.
+    answers: Arc<AtomicBool>,
     place: Place,
 }
 
@@ -104,11 +105,11 @@ impl Pool {
         }
     }
 
-    /// A broker to which there is a connection for this purpose.
-    pub(crate) fn connected(&self, purpose: Purpose) -> Option<NodeId> {
+    /// A broker to which there is a connection for this purpose, and which answers on it.
+    pub(crate) fn answering(&self, purpose: Purpose) -> Option<NodeId> {
         let links = lock(&self.links);
         let mut fitting = links.iter().flatten().filter(|((_, other), _)| *other == purpose);
-        fitting.find(|(_, handle)| handle.connected.load(Ordering::Relaxed)).map(|((node, _), _)| *node)
+        fitting.find(|(_, handle)| handle.answers.load(Ordering::Relaxed)).map(|((node, _), _)| *node)
     }
 
     /// Closes the links that carry this owner's calls alone.
@@ -130,7 +131,7 @@ impl Pool {
     fn open(&self, (node, purpose): (NodeId, Purpose), place: Place) -> LinkHandle {
         let (sender, commands) = mpsc::channel(COMMANDS);
         let settings = LinkSettings::new(&self.config, purpose);
-        let connected = Arc::new(AtomicBool::new(false));
+        let answers = Arc::new(AtomicBool::new(false));
         let random = Random::from_entropy();
         let link = Link::new(settings, node, purpose, place.clone(), self.clock.now(), random);
         let driver = Driver {
@@ -138,11 +139,11 @@ impl Pool {
             commands,
             transport: Arc::clone(&self.transport),
             clock: self.clock,
-            connected: Arc::clone(&connected),
+            answers: Arc::clone(&answers),
             meter: self.metrics.link(node),
         };
         // The task ends when the pool drops the sender. Where the runtime is gone, it is dropped at once.
         drop(self.runtime.spawn(driver.run()));
-        LinkHandle { commands: sender, connected, place }
+        LinkHandle { commands: sender, answers, place }
     }
 }

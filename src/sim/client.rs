@@ -280,7 +280,7 @@ impl SimClient {
                             network.leave(now.instant, wire, &mut self.random);
                         }
                     }
-                    Effect::Count(_) | Effect::Ready => {}
+                    Effect::Count(_) => {}
                     Effect::Done(reply, outcome) => self.done(now, reply, outcome),
                 }
             }

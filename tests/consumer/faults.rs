@@ -148,6 +148,17 @@ async fn a_topic_that_is_created_anew_is_read_from_its_beginning_where_that_is_w
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_that_hangs_keeps_nobody_from_finding_the_coordinator_elsewhere() {
+    let (cluster, client) = cluster(3, 1).await;
+    produce(&client, 0..5, 1).await;
+    cluster.fault(Rule::new(Fault::Ignore).on(Api::FindCoordinator).times(1)).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let member = client.consumer("g").topics(["t"]).build().unwrap();
+    assert_eq!(take(&member, 5).await.len(), 5);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn partitions_that_are_added_are_read_from_their_beginning() {
     let (cluster, _) = cluster(1, 1).await;
     let config = Config::new(cluster.bootstrap()).metadata_max_age(Duration::from_secs(10));

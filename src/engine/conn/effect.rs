@@ -10,8 +10,6 @@ use crate::engine::machine::Outcome;
 pub(crate) enum Effect<R> {
     /// Open a connection, and report it with [`Link::dialed`](super::Link::dialed). `attempt` counts the failures before it.
     Dial { address: Address, attempt: u32 },
-    /// The connection can be used.
-    Ready,
     /// Drop the connection, or the attempt to open one.
     Close,
     /// The outcome of a call.

@@ -127,6 +127,11 @@ impl<R> Flight<R> {
         self.earliest
     }
 
+    /// Whether an answer is due that its caller does not wait for any more.
+    pub(crate) fn is_late(&self) -> bool {
+        self.flying.front().is_some_and(|f| f.sent.answered && f.sent.reply.is_none())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.flying.len()
     }

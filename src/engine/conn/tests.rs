@@ -198,7 +198,6 @@ impl Rig {
                     self.dials.push(attempt);
                     self.dialing = true;
                 }
-                Effect::Ready => {}
                 Effect::Close => {
                     self.closes += 1;
                     self.dialing = false;
@@ -344,9 +343,11 @@ fn a_caller_that_gives_up_harms_no_neighbour() {
     rig.write_all();
     rig.pass(ms(100));
     assert!(matches!(rig.failure(), (1, Failure { maybe_sent: true, .. })));
+    assert!(!rig.link.is_answering(), "others had better ask elsewhere");
     assert_eq!(rig.closes, 0);
     rig.answer(MetadataResponse::default().into());
     assert!(rig.outcomes.is_empty(), "the late answer is dropped");
+    assert!(rig.link.is_answering());
     rig.answer(throttled(0));
     assert!(matches!(rig.outcome(), (2, Ok(_))));
 }

@@ -45,8 +45,8 @@ impl ConsumerBuilder {
 
     /// Reads all topics whose whole name matches this regular expression, beside the [`topics`](Self::topics), and those
     /// that appear later: brokers are asked for all names every [`metadata_max_age`](crate::Config::metadata_max_age), and
-    /// when a topic has gone. Kafka's own topics, such as `__consumer_offsets`, never match. A reader without a group misses
-    /// nothing in a topic that appears later; a member starts in it where [`start_at`](Self::start_at) says, as in any.
+    /// when a topic has gone. Kafka's own topics, such as `__consumer_offsets`, never match. Nothing is
+    /// missed in a topic that appears later ([`start_at`](Self::start_at)).
     ///
     /// The syntax is that of the crate [`regex-lite`](https://docs.rs/regex-lite/latest/regex_lite/#syntax), which for
     /// the names of topics is Java's without look-around and back references. Given twice, the last one counts. Java:
@@ -71,6 +71,9 @@ impl ConsumerBuilder {
     /// Where to start in a partition: in a group, where it has committed nothing for it; without one, in all partitions
     /// of the [`topics`](Self::topics). Default [`Position::Earliest`]. Java: `auto.offset.reset`, whose default is the
     /// end.
+    ///
+    /// A partition that appears while its topic is read already, or a topic that appears later, is read from its beginning
+    /// also with [`Position::Latest`], so that nothing is missed there.
     pub fn start_at(mut self, position: Position) -> Self {
         self.settings.start_at = position;
         self

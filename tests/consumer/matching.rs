@@ -75,15 +75,25 @@ async fn all_topics_that_match_are_read_and_those_that_appear_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_of_a_topic_that_appears_later_is_missed_by_a_reader() {
-    let (cluster, _) = cluster(1, 1).await;
-    write(&cluster, "t", &[1]).await;
-    let client = connect(&cluster).await;
-    let reader = client.reader().topics_matching("t|u").start_at(Position::Latest).build().unwrap();
-    reads(&reader, 1).await;
-    cluster.create_topic("u", 1).await.unwrap();
-    write(&cluster, "u", &[2]).await;
-    assert_eq!(take(&reader, 1).await, [2]);
+async fn nothing_of_a_topic_that_appears_later_is_missed() {
+    for way in 0..3 {
+        let (cluster, _) = cluster(1, 1).await;
+        write(&cluster, "t", &[1]).await;
+        let client = connect(&cluster).await;
+        let builder = ways(&client).into_iter().nth(way).unwrap().start_at(Position::Latest);
+        let builder = builder.topic_timeout(LONG * 10);
+        let reader = builder.topics(["named"]).topics_matching("t|matching").build().unwrap();
+        reads(&reader, 1).await;
+        for (topic, value) in [("matching", 2), ("named", 3)] {
+            cluster.create_topic(topic, 1).await.unwrap();
+            write(&cluster, topic, &[value]).await;
+            assert_eq!(
+                take(&reader, 1).await,
+                [value],
+                "way {way}: of what was there before, nothing is read"
+            );
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -115,6 +115,9 @@ impl Core {
         let (fresh, errors) = self.topics.catalog(now, &snapshot);
         self.report(errors);
         for (partition, was_there) in fresh {
+            if let Some(membership) = self.membership.as_mut().filter(|_| !was_there) {
+                membership.miss_nothing_of(partition.clone());
+            }
             if self.whole.contains(&partition.topic) && !self.reading.contains(&partition) {
                 let claim = self.reading.assign(now, &partition);
                 // Of a partition that appears while the topic is read, nothing is to be missed.

@@ -34,6 +34,7 @@ use crate::{
 };
 
 mod giving_up;
+mod starting;
 
 /// The tags of the machines' tokens.
 pub(super) mod tag {
@@ -47,6 +48,8 @@ pub(super) mod tag {
 pub(super) struct Membership {
     settings: MembershipSettings,
     start_at: Position,
+    /// Partitions that appeared while their topics were read already.
+    late: BTreeSet<TopicPartition>,
     coordinator: Coordinator,
     group: Box<dyn Protocol>,
     commits: Commits,
@@ -127,6 +130,7 @@ impl Membership {
         Self {
             settings,
             start_at,
+            late: BTreeSet::new(),
             coordinator,
             group,
             random: random(),
@@ -266,15 +270,6 @@ impl Membership {
     pub(super) fn catalog(&mut self, now: Now, snapshot: &Snapshot, out: &mut Vec<Event>) {
         out.extend(self.wanted.iter().cloned().map(Event::Want));
         self.group.catalog(now, snapshot, &mut self.group_out);
-    }
-
-    /// Where the group has committed is where reading starts; where it has not, `otherwise` says.
-    pub(super) fn needs_committed(&mut self, now: Now, needed: Vec<Start>) {
-        if !needed.is_empty() {
-            let partitions = needed.iter().map(|(partition, ..)| partition.clone()).collect();
-            let ticket = self.look_up(now, partitions);
-            self.starts.insert(ticket, needed);
-        }
     }
 
     /// Passes events on between the machines until there are none, and asks what is to be asked.
@@ -437,14 +432,6 @@ impl Membership {
         }
     }
 
-    /// Reads the partitions from where the group has committed, unless the listener has chosen another position.
-    fn start(&mut self, now: Now, reading: &Reading, partitions: Vec<(TopicPartition, Claim)>) {
-        let start_at = self.start_at;
-        let waiting =
-            partitions.into_iter().filter(|(partition, claim)| reading.claim(partition) == Some(*claim));
-        self.needs_committed(now, waiting.map(|(partition, claim)| (partition, claim, start_at)).collect());
-    }
-
     fn lost(
         &mut self,
         now: Now,
@@ -490,30 +477,6 @@ impl Membership {
             (Settled::Last, Err(error)) => {
                 tracing::warn!(%group, %error, "the commit before giving partitions up failed");
             }
-        }
-    }
-
-    fn starts_known(&mut self, now: Now, starts: Vec<Start>, result: Result<Offsets>, reading: &mut Reading) {
-        let offsets = match result {
-            Ok(offsets) => offsets,
-            Err(error) => {
-                tracing::warn!(group = %self.settings.group.group, %error, "the committed offsets cannot be looked up");
-                reading.hand().fail(None, error);
-                // It is asked again: to guess would lose or repeat records.
-                let at = deadline_after(now, self.settings.commits.retry.max);
-                let (at, mut refused) = self.refused.take().unwrap_or((at, Vec::new()));
-                refused.extend(starts);
-                self.refused = Some((at, refused));
-                return;
-            }
-        };
-        for (partition, claim, otherwise) in starts {
-            let committed = offsets.get(&partition);
-            if let Some(committed) = committed {
-                let spot = Spot { offset: committed.offset.0, leader_epoch: committed.leader_epoch };
-                self.auto.cover(partition.clone(), spot);
-            }
-            reading.start_at_committed(now, &partition, claim, committed, otherwise);
         }
     }
 

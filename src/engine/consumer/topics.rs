@@ -29,11 +29,11 @@ struct Watched {
     missing: Option<(Instant, Instant)>,
     /// Whether it is read because its name matches a pattern, and not for its own sake.
     is_matched: bool,
-    /// Whether it was found while others were read already.
+    /// Whether it appeared only while it was read already: nothing in it is to be missed.
     is_late: bool,
 }
 
-/// A partition that was not seen before, and whether it was there when its topic was first seen.
+/// A partition that was not seen before, and whether it was there before it was to be read.
 pub(super) type Fresh = (TopicPartition, bool);
 /// Why a topic cannot be read.
 pub(super) type Trouble = (TopicName, Error);
@@ -86,6 +86,7 @@ impl Topics {
             } else if watched.missing.is_none() && !watched.is_matched {
                 watched.missing = Some((now.instant, deadline_after(now, self.timeout)));
             }
+            watched.is_late |= snapshot.topic_error(name) == Some(Code::UNKNOWN_TOPIC_OR_PARTITION);
             let code = snapshot.topic_error(name).filter(|code| code.disposition() == Disposition::Fail);
             if let (Some(code), Some((_, report_at))) = (code, &mut watched.missing) {
                 errors.push((name.clone(), refusal(code, name)));

@@ -238,7 +238,8 @@ impl ConsumerBuilder {
 
     /// The bytes that are fetched ahead of the user, over all partitions; at least
     /// [`partition_max_bytes`](Self::partition_max_bytes). Default 64 MiB. They are shared evenly by the
-    /// brokers that are read from.
+    /// brokers that are read from. Paused partitions keep what they have; where that leaves no room, each broker is still
+    /// asked for [`partition_max_bytes`](Self::partition_max_bytes) of the others at a time, beyond the limit.
     pub fn buffered_bytes(mut self, bytes: usize) -> Self {
         self.settings.buffered_bytes = bytes;
         self

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Fetcher,
-    cursor::State,
+    cursor::{Cursor, State},
     node::{InFlight, Node},
     request::Builder,
     types::Event,
@@ -50,12 +50,17 @@ impl Fetcher {
 
     /// Asks one broker for its partitions; whether something was left out until there is room for it.
     fn plan(&mut self, now: Now, id: NodeId, node: &mut Node, share: usize, out: &mut Outbox<Event>) -> bool {
-        let Tidied { buffered, by_id } = self.tidy(id, node);
+        let Tidied { buffered, paused, by_id } = self.tidy(id, node);
         node.retry_at = None;
         let free = self.buffered.limit().saturating_sub(self.buffered.used().saturating_add(self.reserved));
-        let room = free.min(share.saturating_sub(buffered)).min(self.settings.max_bytes);
-        if room < self.settings.partition_max_bytes.min(share / 4).max(1) {
-            return true;
+        let mut room = free.min(share.saturating_sub(buffered)).min(self.settings.max_bytes);
+        let least = self.settings.partition_max_bytes.min(share / 4).max(1);
+        if room < least {
+            if buffered > paused || !self.has_room_beside_paused(least) {
+                return true;
+            }
+            // What is paused may stay for ever; the others go on, a little at a time.
+            room = least;
         }
         let token = self.tokens.next();
         let partition_share = (share / node.order.len().max(1)).max(1);
@@ -103,6 +108,13 @@ impl Fetcher {
         waits_for_room
     }
 
+    /// Whether there would be room for so much more if nothing were kept for paused partitions.
+    fn has_room_beside_paused(&self, bytes: usize) -> bool {
+        let paused = self.cursors.values().filter(|cursor| cursor.paused).map(Cursor::buffered).sum();
+        let used = self.buffered.used().saturating_add(self.reserved).saturating_sub(paused);
+        used.saturating_add(bytes) <= self.buffered.limit()
+    }
+
     /// Where another replica was asked for long enough, the leader may know a better one by now. What is under way is
     /// waited for.
     fn return_to_leaders(&mut self, now: Now) {
@@ -128,13 +140,14 @@ impl Fetcher {
     fn tidy(&mut self, id: NodeId, node: &mut Node) -> Tidied {
         self.passes = self.passes.wrapping_add(1);
         let (cursors, pass) = (&mut self.cursors, self.passes);
-        let mut tidied = Tidied { buffered: 0, by_id: true };
+        let mut tidied = Tidied { buffered: 0, paused: 0, by_id: true };
         node.order.retain(|partition| {
             let Some(cursor) = cursors.get_mut(partition) else { return false };
             let is_first = mem::replace(&mut cursor.seen, pass) != pass;
             let is_asked = is_first && cursor.node() == Some(id);
             let Some(leader) = cursor.leader.filter(|_| is_asked) else { return false };
             tidied.buffered = tidied.buffered.saturating_add(cursor.buffered());
+            tidied.paused = tidied.paused.saturating_add(if cursor.paused { cursor.buffered() } else { 0 });
             tidied.by_id &= !leader.topic_id.is_zero();
             true
         });
@@ -150,8 +163,9 @@ impl Fetcher {
 
 /// The partitions of one broker.
 struct Tidied {
-    /// The bytes that wait to be handed out.
+    /// The bytes that wait to be handed out, and how many of them are of paused partitions.
     buffered: usize,
+    paused: usize,
     /// Whether all their topics have ids.
     by_id: bool,
 }

@@ -306,6 +306,26 @@ fn a_paused_partition_is_not_fetched() {
 }
 
 #[test]
+fn what_paused_partitions_keep_starves_no_others() {
+    let mut bench = Bench::with(2, 1);
+    bench.add(2, 2);
+    let mut calls = bench.calls();
+    let kept = bench.fetched(calls[0].token, vec![data(0, script::batch(0, 1, (4 << 20) - 4096))]);
+    let other = bench.fetched(calls.remove(1).token, vec![data(2, script::batch(0, 1, (4 << 20) - 4096))]);
+    assert!(bench.calls().is_empty(), "the budget is used up");
+    bench.fetcher.pause(&tp(0), true);
+    let call = bench.call();
+    assert_eq!((call.partitions, call.request.max_bytes), (vec![(1, 0)], 1 << 20));
+    assert!(bench.calls().is_empty(), "not of the other broker: what it has sent is to be read first");
+    let more = bench.fetched(call.token, vec![data(1, script::batch(0, 1, 9))]);
+    assert!(bench.calls().is_empty(), "nor more than that");
+    drop((more, other));
+    let nodes: Vec<_> = bench.calls().iter().map(|call| call.node).collect();
+    assert_eq!(nodes, [node(1), node(2)]);
+    drop(kept);
+}
+
+#[test]
 fn a_topic_without_an_id_is_fetched_by_name() {
     let mut bench = Bench::with(1, 1);
     assert_eq!(bench.call().max_version, None);

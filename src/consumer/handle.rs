@@ -27,8 +27,8 @@ const COMMANDS: usize = 64;
 /// A task of its own fetches ahead, within [`buffered_bytes`](super::ConsumerBuilder::buffered_bytes), sends heartbeats
 /// and commits; records are checked, decompressed and decoded in the task that asks for them. All methods take `&self`,
 /// so that tasks can share a consumer; but a call for records declares done what *any* task was handed before, so tasks
-/// that work side by side should use [`Commit::Acknowledged`](super::Commit::Acknowledged), or
-/// [`Commit::Manual`](super::Commit::Manual) and [`commit_offsets`](Self::commit_offsets).
+/// that work side by side should use [`Commit::Acknowledged`], or
+/// [`Commit::Manual`] and [`commit_offsets`](Self::commit_offsets).
 ///
 /// When a consumer is dropped, its task commits what is done with and leaves the group by itself;
 /// [`close`](Self::close) waits for that.
@@ -238,7 +238,7 @@ impl Consumer {
         self.handle.time_lag(partition)
     }
 
-    /// Stops reading, commits what is done with (with [`Commit::Every`](super::Commit::Every)) and leaves the group.
+    /// Stops reading, commits what is done with (with [`Commit::Every`]) and leaves the group.
     /// From then on [`next`](Self::next) returns `None`.
     ///
     /// What was handed out last counts as done with only if a later call has superseded it;

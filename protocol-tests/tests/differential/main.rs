@@ -114,6 +114,8 @@ fn compare_with(version: Version, scripts: &[Script]) {
         .with_property("auto.create.topics.enable", "true")
         // Transactions that last too long are looked for so often.
         .with_property("transaction.abort.timed.out.transaction.cleanup.interval.ms", "200")
+        // As every broker has it that was told nothing.
+        .with_property("group.consumer.heartbeat.interval.ms", "5000")
         // Its records are old: no retention while the scripts run.
         .with_property("log.initial.task.delay.ms", "86400000")
         .with_property("log.retention.check.interval.ms", "86400000");

@@ -14,4 +14,4 @@ pub use handle::Consumer;
 pub use inner::ConsumerHandle;
 pub use listener::RebalanceListener;
 pub use settings::{Commit, GroupProtocol, OnOutOfRange, OnRecreated, OnTruncation};
-pub use stream::RecordStream;
+pub use stream::{PartitionStream, RecordStream};

@@ -91,7 +91,7 @@ pub use config::Config;
 #[cfg(feature = "net")]
 pub use consumer::{
     Commit, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, OnOutOfRange, OnRecreated,
-    OnTruncation, RebalanceListener, RecordStream,
+    OnTruncation, PartitionStream, RebalanceListener, RecordStream,
 };
 pub use engine::assign::{
     Assignor, CooperativeStickyAssignor, GroupMember, RangeAssignor, RoundRobinAssignor, StickyAssignor,

@@ -22,6 +22,8 @@ mod offsets;
 mod reading;
 #[path = "consumer/replicas.rs"]
 mod replicas;
+#[path = "consumer/streams.rs"]
+mod streams;
 #[path = "consumer/support.rs"]
 mod support;
 #[path = "support/watched.rs"]

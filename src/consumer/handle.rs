@@ -8,7 +8,7 @@ use super::{
     driver::Driver,
     inner::{Command, ConsumerHandle},
     settings::{Commit, Settings},
-    stream::RecordStream,
+    stream::{PartitionStream, RecordStream},
 };
 use crate::{
     client::Client,
@@ -101,6 +101,34 @@ impl Consumer {
     /// The records as a stream, for which all that is said of [`next`](Self::next) holds.
     pub fn stream(&self) -> RecordStream<'_> {
         RecordStream::new(&self.handle.hand)
+    }
+
+    /// The records of one assigned partition as a stream of their own, which can be sent to a task. It ends when the partition
+    /// is given up, lost, or the consumer closed. While it lives, [`next`](Self::next) has the others; it is to be called
+    /// all the same, since errors that concern the consumer come from there.
+    ///
+    /// A [`RebalanceListener`](super::RebalanceListener) can ask its handle for one as partitions are
+    /// [assigned](super::RebalanceListener::assigned). A call on any of the streams keeps the member in its group
+    /// ([`max_poll_interval`](super::ConsumerBuilder::max_poll_interval)): whether one of several tasks is stuck is not
+    /// watched.
+    ///
+    /// ```no_run
+    /// # async fn example(consumer: milena::Consumer) -> milena::Result<()> {
+    /// for partition in consumer.assignment() {
+    ///     let mut records = consumer.partition_stream(&partition)?;
+    ///     tokio::spawn(async move {
+    ///         while let Some(Ok(record)) = records.next().await {
+    ///             println!("{partition}: {:?}", record.value());
+    ///         }
+    ///     });
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotAssigned`](crate::ErrorKind::NotAssigned).
+    pub fn partition_stream(&self, partition: &TopicPartition) -> Result<PartitionStream> {
+        self.handle.partition_stream(partition)
     }
 
     /// Commits everything that was handed out, what is being worked on too, and waits until it is committed; or, where

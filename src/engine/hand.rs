@@ -11,12 +11,13 @@ mod pull;
 mod shared;
 mod slot;
 mod state;
+mod stream;
 mod types;
 
 pub(crate) use self::{
-    pull::Pull,
+    pull::{Pull, Stage},
     shared::{Activity, Hand},
-    types::{Progress, Request},
+    types::{Progress, Request, Stay},
 };
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The user's side: one call for records.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -11,6 +11,7 @@ use super::{
     item::Open,
     shared::Hand,
     state::{Step, Take, take_batch, take_record},
+    types::Stay,
 };
 use crate::{
     engine::partition::Spot,
@@ -23,12 +24,36 @@ use crate::{
 impl Hand {
     /// The next record; `None` once the consumer is closed.
     pub(crate) fn next(&self) -> Pull<'_, Message> {
-        Pull { hand: self, take: take_record, stage: Stage::New }
+        Pull { hand: self, take: take_record, only: None, stage: Stage::New }
+    }
+
+    /// The next record of this partition alone; `None` once it is given up or the consumer is closed.
+    pub(crate) fn next_of(&self, stay: Stay) -> Pull<'_, Message> {
+        Pull { hand: self, take: take_record, only: Some(stay), stage: Stage::New }
+    }
+
+    /// As [`next_batch`](Self::next_batch), of this partition alone.
+    pub(crate) fn next_batch_of(&self, stay: Stay) -> Pull<'_, Batch> {
+        Pull { hand: self, take: take_batch, only: Some(stay), stage: Stage::New }
+    }
+
+    /// As [`next_of`](Self::next_of), for a caller that keeps the stage, and says [`end_call`](Self::end_call) in the end.
+    pub(crate) fn poll_next_of(
+        &self,
+        stay: Stay,
+        stage: &mut Stage,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Message>>> {
+        poll_pull(self, take_record, Some(stay), stage, cx)
+    }
+
+    pub(crate) fn end_call(&self, stage: &mut Stage) {
+        end_pull(self, stage);
     }
 
     /// The rest of the batch that is being read, or the next one; `None` once the consumer is closed.
     pub(crate) fn next_batch(&self) -> Pull<'_, Batch> {
-        Pull { hand: self, take: take_batch, stage: Stage::New }
+        Pull { hand: self, take: take_batch, only: None, stage: Stage::New }
     }
 }
 
@@ -71,11 +96,15 @@ impl Hand {
 pub(crate) struct Pull<'a, T> {
     hand: &'a Hand,
     take: Take<T>,
+    /// Of which partition alone.
+    only: Option<Stay>,
     stage: Stage,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    #[default]
     New,
     Begun,
     /// Counted among those who wait.
@@ -86,62 +115,78 @@ impl<T> Future for Pull<'_, T> {
     type Output = Option<Result<T>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let mut garbage = Vec::new();
-        let mut ring = false;
-        let mut state = lock(&this.hand.state);
-        if this.stage == Stage::New {
-            this.stage = Stage::Begun;
-            ring = state.begin();
-        }
-        let outcome = loop {
-            let mut open = None;
-            match state.step(this.take, &mut open, &mut garbage) {
-                Step::Ready(outcome) => break Poll::Ready(outcome),
-                Step::Empty => break Poll::Pending,
-                Step::Open(from) => {
-                    let Some(mut item) = open else { continue };
-                    drop(state);
-                    let opening = item.open_next(from, this.hand.max_decompressed);
-                    if let Some(Open { cursor, size, .. }) = &item.open {
-                        this.hand.metrics.handed_out(&item.partition, cursor.left().into(), *size);
-                    }
-                    state = lock(&this.hand.state);
-                    state.put_back(item, opening, &mut garbage);
+        let Self { hand, take, only, stage } = self.get_mut();
+        poll_pull(hand, *take, *only, stage, cx)
+    }
+}
+
+/// One step of a call.
+fn poll_pull<T>(
+    hand: &Hand,
+    take: Take<T>,
+    only: Option<Stay>,
+    stage: &mut Stage,
+    cx: &Context<'_>,
+) -> Poll<Option<Result<T>>> {
+    let mut garbage = Vec::new();
+    let mut ring = false;
+    let mut state = lock(&hand.state);
+    if *stage == Stage::New {
+        *stage = Stage::Begun;
+        ring = state.begin(only);
+    }
+    let outcome = loop {
+        let mut open = None;
+        match state.step(take, only, &mut open, &mut garbage) {
+            Step::Ready(outcome) => break Poll::Ready(outcome),
+            Step::Empty => break Poll::Pending,
+            Step::Open(from) => {
+                let Some(mut item) = open else { continue };
+                drop(state);
+                let opening = item.open_next(from, hand.max_decompressed);
+                if let Some(Open { cursor, size, .. }) = &item.open {
+                    hand.metrics.handed_out(&item.partition, cursor.left().into(), *size);
                 }
-            }
-        };
-        let mut others = Vec::new();
-        match (&outcome, this.stage) {
-            (Poll::Ready(_), stage) => {
-                state.membership.work();
-                state.waiting -= usize::from(stage == Stage::Waiting);
-                this.stage = Stage::Begun;
-                // What this call has opened may be what another waits for.
-                others = state.woken();
-            }
-            (Poll::Pending, stage) => {
-                state.waiting += usize::from(stage != Stage::Waiting);
-                this.stage = Stage::Waiting;
-                state.wait(cx.waker());
+                state = lock(&hand.state);
+                state.put_back(item, opening, &mut garbage);
             }
         }
-        ring |= state.has_requests();
-        drop(state);
-        drop(garbage);
-        others.into_iter().for_each(Waker::wake);
-        if ring {
-            this.hand.wake.ring();
+    };
+    let mut others = Vec::new();
+    match &outcome {
+        Poll::Ready(_) => {
+            state.membership.work();
+            state.waiting -= usize::from(*stage == Stage::Waiting);
+            *stage = Stage::New;
+            // What this call has opened may be what another waits for.
+            others = state.woken();
         }
-        outcome
+        Poll::Pending => {
+            state.waiting += usize::from(*stage != Stage::Waiting);
+            *stage = Stage::Waiting;
+            state.wait(cx.waker(), only);
+        }
+    }
+    ring |= state.has_requests();
+    drop(state);
+    drop(garbage);
+    others.into_iter().for_each(Waker::wake);
+    if ring {
+        hand.wake.ring();
+    }
+    outcome
+}
+
+/// The call is over, or given up.
+fn end_pull(hand: &Hand, stage: &mut Stage) {
+    if mem::take(stage) == Stage::Waiting {
+        lock(&hand.state).waiting -= 1;
     }
 }
 
 impl<T> Drop for Pull<'_, T> {
     fn drop(&mut self) {
-        if self.stage == Stage::Waiting {
-            lock(&self.hand.state).waiting -= 1;
-        }
+        end_pull(self.hand, &mut self.stage);
     }
 }
 

@@ -1,6 +1,6 @@
 //! One assigned partition, as the user's side sees it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use super::{item::Item, types::Progress};
 use crate::{
@@ -13,6 +13,12 @@ use crate::{
 pub(super) struct Slot {
     pub(super) partition: TopicPartition,
     pub(super) claim: Claim,
+    /// Which of all stays of partitions with the consumer this is.
+    pub(super) stay: u64,
+    /// How many streams of this partition alone there are; while there are any, its records go to them.
+    pub(super) streams: usize,
+    /// Those of them that wait.
+    pub(super) waiters: Vec<Waker>,
     /// Behind what was handed out; `None` until it is known where to start.
     pub(super) position: Option<Spot>,
     /// Behind what is done with, where nothing is acknowledged.
@@ -26,6 +32,8 @@ pub(super) struct Slot {
     pub(super) is_paused: bool,
     /// Nothing is handed out any more under this claim.
     pub(super) is_stopped: bool,
+    /// Nothing will ever be handed out any more.
+    pub(super) is_given_up: bool,
     /// A batch is to be fetched again, under a new claim: what comes under this one lies behind it.
     pub(super) is_suspended: bool,
     /// What waits while the partition is paused.
@@ -39,10 +47,13 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(partition: TopicPartition, claim: Claim) -> Self {
+    pub(super) fn new(partition: TopicPartition, claim: Claim, stay: u64) -> Self {
         Self {
             partition,
             claim,
+            stay,
+            streams: 0,
+            waiters: Vec::new(),
             position: None,
             done: None,
             ledger: None,
@@ -50,6 +61,7 @@ impl Slot {
             is_opening: false,
             is_paused: false,
             is_stopped: false,
+            is_given_up: false,
             is_suspended: false,
             parked: VecDeque::new(),
             suspect: None,

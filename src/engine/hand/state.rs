@@ -10,7 +10,7 @@ use super::{
     item::{Found, Item, Opening},
     member::Membership,
     slot::Slot,
-    types::{Progress, Request},
+    types::{Progress, Request, Stay},
 };
 use crate::{
     engine::{
@@ -28,11 +28,13 @@ const REFETCHES: u32 = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     free: Vec<usize>,
-    places: HashMap<TopicPartition, usize>,
+    pub(super) places: HashMap<TopicPartition, usize>,
+    /// Streams of single partitions.
+    pub(super) streams: usize,
     /// In the order in which it came.
-    queue: VecDeque<Item>,
+    pub(super) queue: VecDeque<Item>,
     /// At most one for each partition, and one for the consumer.
     errors: VecDeque<(Option<TopicPartition>, Error)>,
     /// Why the consumer cannot go on.
@@ -47,6 +49,10 @@ pub(super) struct State {
     /// Whether a partition was paused or resumed of which the driver does not know yet.
     pauses: bool,
     pub(super) waiters: Vec<Waker>,
+    /// Those to be woken whatever there is: what they wait for has changed.
+    pub(super) released: Vec<Waker>,
+    /// Stays of partitions ever begun.
+    pub(super) stays: u64,
     /// Calls that wait.
     pub(super) waiting: usize,
     /// Calls ever made.
@@ -77,11 +83,27 @@ pub(super) enum Taken<T> {
 }
 
 impl State {
-    /// A call begins: whatever was handed out before is done with. Whether to ring the driver.
-    pub(super) fn begin(&mut self) -> bool {
+    /// A call begins: whatever such calls were handed out before is done with. Whether to ring the driver.
+    pub(super) fn begin(&mut self, only: Option<Stay>) -> bool {
         self.pulls = self.pulls.wrapping_add(1);
-        self.settle();
+        match only {
+            None if self.streams == 0 => self.settle(),
+            None => self.settle_those(|_, slot| slot.streams == 0),
+            Some(stay) => self.settle_those(|at, slot| at == stay.at && slot.stay == stay.number),
+        }
         mem::take(&mut self.ring_on_pull)
+    }
+
+    fn settle_those(&mut self, is_settled: impl Fn(usize, &Slot) -> bool) {
+        let slots = &mut self.slots;
+        self.outstanding.retain(|at| match slots.get_mut(*at) {
+            Some(slot) if is_settled(*at, slot) => {
+                slot.done = slot.position;
+                slot.is_outstanding = false;
+                false
+            }
+            slot => slot.is_some(),
+        });
     }
 
     #[inline]
@@ -100,17 +122,25 @@ impl State {
     pub(super) fn step<T>(
         &mut self,
         take: Take<T>,
+        only: Option<Stay>,
         open: &mut Option<Item>,
         garbage: &mut Vec<Item>,
     ) -> Step<T> {
         loop {
-            if let Some((_, error)) = self.errors.pop_front() {
+            if only.is_some_and(|stay| self.is_over(stay)) {
+                return Step::Ready(None);
+            }
+            if let Some(error) = self.next_error(only) {
                 return Step::Ready(Some(Err(error)));
             }
             let slots = &mut self.slots;
             let is_full = &mut self.is_full;
             let is_free = |item: &Item| {
-                let slot = slots.get(item.slot).filter(|slot| !slot.is_opening);
+                let is_asked = |slot: &&Slot| match only {
+                    Some(stay) => item.slot == stay.at,
+                    None => slot.streams == 0,
+                };
+                let slot = slots.get(item.slot).filter(|slot| !slot.is_opening).filter(is_asked);
                 let has_room = slot.is_some_and(|slot| !slot.is_full());
                 *is_full |= slot.is_some() && !has_room;
                 has_room
@@ -138,6 +168,20 @@ impl State {
                 Taken::Fault(error) => self.fault(at, &error, false, garbage),
             }
         }
+    }
+
+    /// The next error for such a call: streams of single partitions are told of theirs alone.
+    fn next_error(&mut self, only: Option<Stay>) -> Option<Error> {
+        let (slots, places) = (&self.slots, &self.places);
+        let is_asked = |(about, _): &(Option<TopicPartition>, Error)| {
+            let at = about.as_ref().and_then(|partition| places.get(partition)).copied();
+            match only {
+                Some(stay) => at == Some(stay.at),
+                None => at.and_then(|at| slots.get(at)).is_none_or(|slot| slot.streams == 0),
+            }
+        };
+        let place = self.errors.iter().position(is_asked)?;
+        self.errors.remove(place).map(|(_, error)| error)
     }
 
     fn nothing<T>(&self) -> Step<T> {
@@ -188,6 +232,7 @@ impl State {
         } else {
             slot.suspect = None;
             slot.is_stopped = true;
+            self.released.append(&mut slot.waiters);
             let error = corrupt_batch(&partition, error);
             self.requests.push(Request::Stop { partition: partition.clone(), claim });
             self.errors.push_back((Some(partition), error));
@@ -222,7 +267,8 @@ impl State {
     }
 
     pub(super) fn assign(&mut self, partition: TopicPartition, claim: Claim) {
-        let slot = Slot::new(partition.clone(), claim);
+        self.stays = self.stays.wrapping_add(1);
+        let slot = Slot::new(partition.clone(), claim, self.stays);
         let at = self.free.pop().filter(|at| *at < self.slots.len());
         let at = match at.and_then(|at| Some((at, self.slots.get_mut(at)?))) {
             Some((at, place)) => {
@@ -242,6 +288,11 @@ impl State {
         self.discard(at, garbage);
         self.errors.retain(|(about, _)| about.as_ref() != Some(partition));
         self.outstanding.retain(|other| *other != at);
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.is_given_up = true;
+            self.streams -= mem::take(&mut slot.streams);
+            self.released.append(&mut slot.waiters);
+        }
         // Whatever is being opened of it comes back to nobody: its claim is not given again.
         self.free.push(at);
     }
@@ -277,6 +328,8 @@ impl State {
         self.discard(at, garbage);
         if let Some(slot) = self.slots.get_mut(at) {
             slot.is_stopped = true;
+            slot.is_given_up = true;
+            self.released.append(&mut slot.waiters);
         }
     }
 
@@ -295,6 +348,10 @@ impl State {
     }
 
     pub(super) fn fail(&mut self, partition: Option<TopicPartition>, error: Error) {
+        let slot = partition.as_ref().and_then(|partition| self.places.get(partition));
+        if let Some(slot) = slot.and_then(|at| self.slots.get_mut(*at)) {
+            self.released.append(&mut slot.waiters);
+        }
         match self.errors.iter_mut().find(|(about, _)| *about == partition) {
             Some(entry) => entry.1 = error,
             None => self.errors.push_back((partition, error)),
@@ -359,18 +416,27 @@ impl State {
     /// Those to wake, if there may be something for them.
     #[inline]
     pub(super) fn woken(&mut self) -> Vec<Waker> {
+        if self.streams > 0 {
+            self.release_streams();
+        }
+        let mut woken = mem::take(&mut self.released);
         if self.waiters.is_empty() {
-            return Vec::new();
+            return woken;
         }
         let has_news =
             !self.queue.is_empty() || !self.errors.is_empty() || self.blocked.is_some() || self.closed;
-        if has_news { mem::take(&mut self.waiters) } else { Vec::new() }
+        if has_news {
+            woken.append(&mut self.waiters);
+        }
+        woken
     }
 
     /// Wakes `waker` at the next news.
-    pub(super) fn wait(&mut self, waker: &Waker) {
-        if !self.waiters.iter().any(|other| other.will_wake(waker)) {
-            self.waiters.push(waker.clone());
+    pub(super) fn wait(&mut self, waker: &Waker, only: Option<Stay>) {
+        let slot = only.and_then(|stay| self.slots.get_mut(stay.at));
+        let waiters = slot.map_or(&mut self.waiters, |slot| &mut slot.waiters);
+        if !waiters.iter().any(|other| other.will_wake(waker)) {
+            waiters.push(waker.clone());
         }
     }
 }

@@ -369,7 +369,7 @@ fn a_stopped_partition_still_says_how_far_it_got() {
 /// A call that is cut in two: what the driver does happens while the call opens a batch without the lock.
 fn while_a_batch_is_opened(bench: &Bench, meanwhile: impl FnOnce(&Hand)) {
     let (mut open, mut garbage) = (None, Vec::new());
-    let step = lock(&bench.hand.state).step(state::take_record, &mut open, &mut garbage);
+    let step = lock(&bench.hand.state).step(state::take_record, None, &mut open, &mut garbage);
     let (state::Step::Open(from), Some(mut item)) = (step, open) else { panic!("there is a batch to open") };
     meanwhile(&bench.hand);
     let opening = item.open_next(from, CAP);
@@ -487,3 +487,4 @@ fn several_tasks_share_a_consumer_and_lose_nothing() {
 }
 
 mod acknowledge;
+mod streams;

@@ -16,6 +16,13 @@ pub(crate) enum Request {
     Pause { partition: TopicPartition, paused: bool },
 }
 
+/// One stay of a partition with the consumer, and its place in the table of partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stay {
+    pub(super) at: usize,
+    pub(super) number: u64,
+}
+
 /// How far the user has got with a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {

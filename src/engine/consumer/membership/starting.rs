@@ -1,5 +1,7 @@
 //! Where the reading of assigned partitions starts: looks up what the group has committed.
 
+use std::collections::BTreeMap;
+
 use super::{Membership, Start};
 use crate::{
     engine::{
@@ -9,7 +11,7 @@ use crate::{
         partition::{Claim, Spot},
     },
     error::Result,
-    types::{Position, TopicPartition},
+    types::{Position, TopicName, TopicPartition},
 };
 
 impl Membership {
@@ -50,6 +52,16 @@ impl Membership {
     ) {
         let offsets = match result {
             Ok(offsets) => offsets,
+            Err(error) if are_of_several_topics(&starts) => {
+                // What is refused of one topic is not to hold up the others.
+                tracing::debug!(group = %self.settings.group.group, %error, "looking up each topic alone");
+                let mut topics: BTreeMap<TopicName, Vec<Start>> = BTreeMap::new();
+                for start in starts {
+                    topics.entry(start.0.topic.clone()).or_default().push(start);
+                }
+                topics.into_values().for_each(|starts| self.needs_committed(now, starts));
+                return;
+            }
             Err(error) => {
                 tracing::warn!(group = %self.settings.group.group, %error, "the committed offsets cannot be looked up");
                 reading.hand().fail(None, error);
@@ -70,4 +82,9 @@ impl Membership {
             reading.start_at_committed(now, &partition, claim, committed, otherwise);
         }
     }
+}
+
+fn are_of_several_topics(starts: &[Start]) -> bool {
+    let mut topics = starts.iter().map(|(partition, ..)| &partition.topic);
+    topics.next().is_some_and(|first| topics.any(|topic| topic != first))
 }

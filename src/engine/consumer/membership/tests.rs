@@ -16,6 +16,7 @@ use crate::{
         position::{self, Positions},
         script,
     },
+    error::Code,
     sync::wake::Wake,
     types::OffsetAndMetadata,
     wire::str::Str,
@@ -79,6 +80,28 @@ fn membership(now: Now) -> Membership {
     let mut membership = Membership::new(now, settings, Position::Earliest, &mut Random::new(1));
     membership.join(now);
     membership
+}
+
+#[test]
+fn a_topic_whose_offsets_are_refused_holds_up_no_other() {
+    let now = script::start();
+    let (mut reading, mut membership) = (reading(now), membership(now));
+    let other = TopicPartition::new("u", 0);
+    let claims = [reading.claim(&tp()).unwrap(), reading.assign(now, &other)];
+    let starts = [tp(), other]
+        .into_iter()
+        .zip(claims)
+        .map(|(partition, claim)| (partition, claim, Position::Earliest));
+    let starts: Vec<_> = starts.collect();
+    membership.needs_committed(now, starts.clone());
+    let refused = || Error::broker(Code::TOPIC_AUTHORIZATION_FAILED, "OffsetFetch", "u");
+    let asked = membership.starts.pop_first().unwrap().1;
+    membership.starts_known(now, asked, Err(refused()), &mut reading);
+    let alone: Vec<_> = membership.starts.values().cloned().collect();
+    assert_eq!(alone, [vec![starts[0].clone()], vec![starts[1].clone()]], "each is asked for by itself");
+    membership.starts_known(now, alone[1].clone(), Err(refused()), &mut reading);
+    assert_eq!(membership.starts.len(), 2, "later");
+    assert_eq!(membership.refused.as_ref().unwrap().1, alone[1]);
 }
 
 /// The group has thrown the member out, and the news of what is lost is still on its way.

@@ -1,6 +1,7 @@
 //! Who reads what under the classic protocol: what members say of themselves, and the assignors that their leader runs.
 
 mod assignor;
+mod racks;
 mod range;
 mod round_robin;
 mod sticky;
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub use assignor::{Assignor, GroupMember, SubscribedTopics};
+pub(crate) use racks::Racks;
 pub use range::RangeAssignor;
 pub use round_robin::RoundRobinAssignor;
 pub use sticky::{CooperativeStickyAssignor, StickyAssignor};

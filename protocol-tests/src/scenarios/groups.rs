@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use milena::{
     Assignor, Client, Code, Commit, Consumer, ConsumerBuilder, ConsumerHandle, CooperativeStickyAssignor,
-    ErrorKind, GroupProtocol, OffsetAndMetadata, RangeAssignor, RebalanceListener, RoundRobinAssignor,
-    StickyAssignor, TopicPartition,
+    ErrorKind, GroupProtocol, NewTopic, NodeId, OffsetAndMetadata, RangeAssignor, RebalanceListener,
+    RoundRobinAssignor, StickyAssignor, TopicPartition,
 };
 
 use crate::suite::{Stage, eventually, take, text};
@@ -479,5 +479,41 @@ pub(crate) async fn acknowledged_work_goes_over_to_others_once(stage: Stage) {
         let again = take(&third, 1).await.remove(0);
         assert_eq!(place(again), dropped);
         third.close().await.unwrap();
+    }
+}
+
+/// Members by the classic protocol that say where they stand get the partitions that have a replica there (KIP-881).
+pub(crate) async fn members_get_what_is_near_them(stage: Stage) {
+    let client = stage.client().await;
+    let assignors: [Arc<dyn Assignor>; 3] =
+        [Arc::new(RangeAssignor), Arc::new(StickyAssignor), Arc::new(CooperativeStickyAssignor)];
+    for assignor in assignors {
+        // Each on one node; brokers do not spread them quite evenly.
+        let topic = NewTopic::new(stage.name(assignor.name())).partitions(6).replication(1);
+        stage.create(&client, topic).await;
+        let topic = stage.name(assignor.name());
+        let description = stage.described(&client, &topic).await;
+        let mut members = Vec::new();
+        for node in 1..=3 {
+            let near = Client::connect(stage.config().client_rack(format!("rack-{node}"))).await.unwrap();
+            let member = near.consumer(&topic).topics([topic.as_str()]).protocol(GroupProtocol::Classic);
+            let member =
+                member.heartbeat_interval(Duration::from_millis(500)).assignors([Arc::clone(&assignor)]);
+            members.push((NodeId(node), member.build().unwrap()));
+        }
+        eventually("each has what is near", async || {
+            for (_, member) in &members {
+                let _ = tokio::time::timeout(Duration::from_millis(20), member.next()).await;
+            }
+            let is_right = |(node, member): &(NodeId, Consumer)| {
+                let near = description.partitions.iter().filter(|p| p.replicas.contains(node));
+                let near: Vec<_> = near.map(|p| TopicPartition::new(topic.as_str(), p.partition)).collect();
+                let share = member.assignment();
+                let count = near.iter().filter(|partition| share.contains(partition)).count();
+                share.len() == 2 && count == near.len().min(2)
+            };
+            members.iter().all(is_right).then_some(())
+        })
+        .await;
     }
 }

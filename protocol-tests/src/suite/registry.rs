@@ -105,6 +105,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(None, consumer::topics_are_read_whose_names_match, ANY),
     ready!(None, groups::members_agree_on_an_assignor, ANY),
     ready!(None, groups::acknowledged_work_goes_over_to_others_once, ANY),
+    ready!(None, groups::members_get_what_is_near_them, THREE),
     // The cluster as an administrator sees it.
     ready!(None, admin::a_cluster_is_described, ANY),
     ready!(None, admin::a_topic_is_created_described_and_deleted, ANY),

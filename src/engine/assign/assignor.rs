@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
+use super::racks::Racks;
 use crate::{
     types::{TopicName, TopicPartition},
     wire::str::Str,
@@ -148,11 +149,12 @@ impl GroupMember {
 #[derive(Clone, Debug, Default)]
 pub struct SubscribedTopics {
     counts: BTreeMap<TopicName, u32>,
+    pub(super) racks: Racks,
 }
 
 impl SubscribedTopics {
-    pub(crate) fn new(counts: BTreeMap<TopicName, u32>) -> Self {
-        Self { counts }
+    pub(crate) fn new(counts: BTreeMap<TopicName, u32>, racks: Racks) -> Self {
+        Self { counts, racks }
     }
 
     /// How many partitions each topic has, in the order of names.
@@ -172,6 +174,14 @@ impl SubscribedTopics {
             let numbers = 0..i32::try_from(count).unwrap_or(i32::MAX);
             numbers.map(move |number| TopicPartition::new(topic, number))
         })
+    }
+
+    /// Whether a broker in this rack has a replica of the partition, from which a member there reads at less cost (KIP-392,
+    /// KIP-881). Not known, and so not so, where no member says where it stands.
+    #[must_use]
+    pub fn has_replica_in(&self, partition: &TopicPartition, rack: &str) -> bool {
+        let number = usize::try_from(partition.partition.0);
+        number.is_ok_and(|number| self.racks.has(&partition.topic, number, rack))
     }
 
     pub(super) fn contains(&self, partition: &TopicPartition) -> bool {

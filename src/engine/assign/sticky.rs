@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     assignor::{Assignor, GroupMember, SubscribedTopics},
+    racks::Nearness,
     wire::by_topic,
 };
 use crate::{
@@ -16,12 +17,13 @@ use crate::{
     },
 };
 
-/// Balanced, with as little moved as that allows; members give up everything for the time of a rebalance, and say what
+/// Balanced, with as little moved as that allows. Where all members read the same topics, and say in which racks they
+/// stand, partitions go to members near a replica (KIP-881), as far as that leaves the balance. Members give up everything for the time of a rebalance, and say what
 /// they had. Java: `StickyAssignor`, whose data are read and written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StickyAssignor;
 
-/// Balanced, with as little moved as that allows; members whose assignors are all cooperative go on reading what they keep
+/// As [`StickyAssignor`]; but members whose assignors are all cooperative go on reading what they keep
 /// (KIP-429). Java: `CooperativeStickyAssignor`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CooperativeStickyAssignor;
@@ -121,6 +123,8 @@ struct Plan<'a> {
     topics: Vec<TopicOf<'a>>,
     /// How many partitions each member has.
     counts: Vec<usize>,
+    /// Who stands near what, if that matters.
+    nearness: Option<Nearness<'a>>,
 }
 
 impl<'a> Plan<'a> {
@@ -140,7 +144,10 @@ impl<'a> Plan<'a> {
             let owners = vec![None; usize::try_from(count).unwrap_or(usize::MAX)];
             Some(TopicOf { name, readers: readers.remove(name)?, owners })
         });
-        let mut plan = Self { topics: wanted.collect(), counts: vec![0; order.len()], order };
+        let wanted: Vec<TopicOf<'a>> = wanted.collect();
+        let of_members = order.iter().map(|at| members[*at].rack.as_ref());
+        let nearness = topics.racks.nearness(of_members, wanted.iter().map(|topic| topic.name));
+        let mut plan = Self { topics: wanted, counts: vec![0; order.len()], order, nearness };
         plan.keep(members, claims);
         plan
     }
@@ -217,6 +224,29 @@ impl<'a> Plan<'a> {
                 }
             }
         }
+        if let Some(nearness) = self.nearness.take() {
+            let topics = &mut self.topics;
+            free.retain(|(topic, number)| {
+                let name = topics[*topic].name;
+                let fits = |place: &usize| room[*place] > 0 && nearness.is_near(*place, name, *number);
+                let Some(member) =
+                    (0..room.len()).filter(fits).max_by_key(|place| (room[*place], usize::MAX - *place))
+                else {
+                    return true;
+                };
+                topics[*topic].owners[*number] = Some(member);
+                room[member] -= 1;
+                false
+            });
+            self.fill(free, room);
+            self.swap(&nearness);
+        } else {
+            self.fill(free, room);
+        }
+    }
+
+    /// Gives out what is free in turn, to those who have room.
+    fn fill(&mut self, free: Vec<(usize, usize)>, mut room: Vec<usize>) {
         let mut turns: VecDeque<usize> = (0..self.order.len()).filter(|place| room[*place] > 0).collect();
         for (topic, number) in free {
             let Some(member) = turns.pop_front() else { return };
@@ -225,6 +255,41 @@ impl<'a> Plan<'a> {
             if room[member] > 0 {
                 turns.push_back(member);
             }
+        }
+    }
+
+    /// Two members that stand far from what they have swap where one of them comes near, and neither loses by it. Nobody
+    /// has more or less than before.
+    fn swap(&mut self, nearness: &Nearness<'_>) {
+        let mut far: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.order.len()];
+        for (place, topic) in self.topics.iter().enumerate() {
+            for (number, owner) in topic.owners.iter().enumerate() {
+                let Some(owner) = owner else { continue };
+                if !nearness.is_near(*owner, topic.name, number) {
+                    far[*owner].push((place, number));
+                }
+            }
+        }
+        for member in 0..far.len() {
+            // Who has nothing far away left gets nothing of that kind again: what finds no taker now never will.
+            let mut kept = Vec::new();
+            while let Some((topic, number)) = far[member].pop() {
+                let name = self.topics[topic].name;
+                let is_taker = |other: &usize| {
+                    *other != member && !far[*other].is_empty() && nearness.is_near(*other, name, number)
+                };
+                let taker = (0..far.len()).find(is_taker);
+                let Some((taker, given)) = taker.and_then(|taker| Some((taker, far[taker].pop()?))) else {
+                    kept.push((topic, number));
+                    continue;
+                };
+                self.topics[topic].owners[number] = Some(taker);
+                self.topics[given.0].owners[given.1] = Some(member);
+                if !nearness.is_near(member, self.topics[given.0].name, given.1) {
+                    far[member].push(given);
+                }
+            }
+            far[member] = kept;
         }
     }
 

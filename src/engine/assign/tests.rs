@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use bytes::Bytes;
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::{types::TopicName, wire::str::Str};
 
@@ -18,13 +20,75 @@ fn owning(id: &str, generation: i32, owned: &[(&str, i32)]) -> GroupMember {
 }
 
 fn topics(counts: &[(&str, u32)]) -> SubscribedTopics {
-    SubscribedTopics::new(counts.iter().map(|(topic, count)| ((*topic).into(), *count)).collect())
+    let counts = counts.iter().map(|(topic, count)| ((*topic).into(), *count));
+    SubscribedTopics::new(counts.collect(), Racks::default())
 }
 
 fn shares(assignor: &dyn Assignor, members: &[GroupMember], counts: &[(&str, u32)]) -> Vec<String> {
     let names =
         |share: &Vec<TopicPartition>| share.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     assign(assignor, members, &topics(counts)).iter().map(names).collect()
+}
+
+/// A member that stands in a rack.
+fn standing(id: &str, rack: &str, owned: &[(&str, i32)]) -> GroupMember {
+    GroupMember { rack: Some(rack.into()), ..owning(id, 1, owned) }
+}
+
+/// Topics, whose partitions have replicas in these racks.
+fn in_racks(of: &[(&str, &[&str])]) -> SubscribedTopics {
+    let counts = of.iter().map(|(topic, racks)| ((*topic).into(), u32::try_from(racks.len()).unwrap()));
+    let partitions =
+        |racks: &[&str]| racks.iter().map(|racks| racks.split(' ').map(Str::from).collect()).collect();
+    let racks = of.iter().map(|(topic, racks)| ((*topic).into(), partitions(racks)));
+    SubscribedTopics::new(counts.collect(), Racks::new(racks))
+}
+
+fn near(assignor: &dyn Assignor, members: &[GroupMember], topics: &SubscribedTopics) -> Vec<String> {
+    let names =
+        |share: &Vec<TopicPartition>| share.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    assign(assignor, members, topics).iter().map(names).collect()
+}
+
+#[test]
+fn members_get_what_is_in_their_racks_as_far_as_that_leaves_the_balance() {
+    let members = [standing("a", "x", &[]), standing("b", "y", &[]), standing("c", "z", &[])];
+    let topics = in_racks(&[("t", &["z", "y", "x", "z", "z y", "x"])]);
+    assert_eq!(near(&RangeAssignor, &members, &topics), ["t-2 t-5", "t-1 t-4", "t-0 t-3"]);
+    assert_eq!(near(&StickyAssignor, &members, &topics), ["t-2 t-5", "t-1 t-4", "t-0 t-3"]);
+    // More than its share is nobody's.
+    let topics = in_racks(&[("t", &["x", "x", "x", "x", "x", "y"])]);
+    assert_eq!(near(&RangeAssignor, &members, &topics), ["t-0 t-1", "t-2 t-5", "t-3 t-4"]);
+    assert!(topics.has_replica_in(&TopicPartition::new("t", 5), "y"));
+    assert!(!topics.has_replica_in(&TopicPartition::new("t", 5), "x"));
+}
+
+#[test]
+fn where_racks_do_not_matter_nothing_changes() {
+    let members = [standing("a", "y", &[]), standing("b", "x", &[])];
+    let everywhere = in_racks(&[("t", &["x y", "x y", "x y", "x y"])]);
+    assert_eq!(near(&RangeAssignor, &members, &everywhere), ["t-0 t-1", "t-2 t-3"]);
+    let elsewhere = [standing("a", "v", &[]), standing("b", "w", &[])];
+    let topics = in_racks(&[("t", &["x", "y", "x", "y"])]);
+    assert_eq!(near(&RangeAssignor, &elsewhere, &topics), ["t-0 t-1", "t-2 t-3"]);
+}
+
+#[test]
+fn in_ranges_topics_of_the_same_size_are_dealt_out_alike_in_racks_too() {
+    let members = [standing("a", "x", &[]), standing("b", "y", &[])];
+    let topics = in_racks(&[("t", &["y", "x", "y", "x"]), ("u", &["y", "y", "y", "x"])]);
+    // Number 1 is near to neither in both topics.
+    assert_eq!(near(&RangeAssignor, &members, &topics), ["t-1 t-3 u-1 u-3", "t-0 t-2 u-0 u-2"]);
+}
+
+#[test]
+fn sticky_swaps_what_is_far_from_both() {
+    let members = [standing("a", "x", &[("t", 0), ("t", 1)]), standing("b", "y", &[("t", 2), ("t", 3)])];
+    let topics = in_racks(&[("t", &["x", "y", "x", "y"])]);
+    assert_eq!(near(&StickyAssignor, &members, &topics), ["t-0 t-2", "t-1 t-3"]);
+    // Without a taker that gains, everything stays.
+    let topics = in_racks(&[("t", &["x", "y", "y", "y"])]);
+    assert_eq!(near(&StickyAssignor, &members, &topics), ["t-0 t-1", "t-2 t-3"]);
 }
 
 /// The next generation of members that have taken what they were assigned.
@@ -135,20 +199,35 @@ fn imbalance(members: &[GroupMember], shares: &[Vec<TopicPartition>]) -> usize {
     shares.iter().map(|from| (0..members.len()).filter(|to| could_move(from, *to)).count()).sum()
 }
 
+fn rack_name(rack: u8) -> Str {
+    format!("r{rack}").as_str().into()
+}
+
 fn groups() -> impl Strategy<Value = (Vec<GroupMember>, SubscribedTopics)> {
     let wants = prop_oneof![
         prop::collection::vec(prop::collection::btree_set(0..4_u8, 0..4), 1..8),
         (prop::collection::btree_set(0..4_u8, 1..4), 1..8_usize).prop_map(|(wants, n)| vec![wants; n]),
     ];
-    (wants, prop::collection::vec(0..20_u32, 4)).prop_map(|(wants, counts)| {
-        let name = |topic: u8| TopicName::from(format!("t{topic}"));
-        let members = wants.iter().enumerate().map(|(place, wants)| GroupMember {
-            topics: wants.iter().map(|topic| name(*topic)).collect(),
-            ..member(&format!("m{place}"), None, &[])
-        });
-        let counts = (0..4_u8).zip(&counts).map(|(topic, count)| (name(topic), *count));
-        (members.collect(), SubscribedTopics::new(counts.collect()))
-    })
+    // In few of the groups is anything known of racks.
+    let stands = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(prop::option::of(0..3_u8), 8)];
+    let replicas = prop::collection::vec(prop::collection::btree_set(0..3_u8, 0..3), 80);
+    (wants, prop::collection::vec(0..20_u32, 4), stands, replicas).prop_map(
+        |(wants, counts, stands, replicas)| {
+            let name = |topic: u8| TopicName::from(format!("t{topic}"));
+            let members = wants.iter().enumerate().map(|(place, wants)| GroupMember {
+                topics: wants.iter().map(|topic| name(*topic)).collect(),
+                rack: stands.get(place).copied().flatten().map(rack_name),
+                ..member(&format!("m{place}"), None, &[])
+            });
+            let counts = (0..4_u8).zip(&counts).map(|(topic, count)| (name(topic), *count));
+            let members: Vec<_> = members.collect();
+            let in_racks = |racks: &BTreeSet<u8>| racks.iter().map(|rack| rack_name(*rack)).collect();
+            let racks = (0..4_u8)
+                .zip(replicas.chunks(20))
+                .map(|(topic, replicas)| (name(topic), replicas.iter().map(in_racks).collect()));
+            (members, SubscribedTopics::new(counts.collect(), Racks::new(racks)))
+        },
+    )
 }
 
 proptest! {
@@ -187,7 +266,8 @@ proptest! {
         left.remove(leaves % second.len());
         let third = sticky.assign(&left, &topics);
         prop_assert_eq!(imbalance(&left, &third), 0);
-        if left.iter().all(|member| member.topics == members[0].topics) {
+        let knows_racks = left.iter().any(|member| member.rack.is_some());
+        if left.iter().all(|member| member.topics == members[0].topics) && !knows_racks {
             for (member, share) in left.iter().zip(&third) {
                 prop_assert!(member.owned.iter().all(|partition| share.contains(partition)));
             }
@@ -202,9 +282,10 @@ proptest! {
         let joiner = old.remove(joins % members.len());
         let owning = taken(&old, assign(sticky, &old, &topics), 1);
         let mut group: Vec<_> = owning.into_iter().chain([joiner]).collect();
-        // What is moved in one round is held back for the next; where wants differ, that may move something else.
+        // What is moved in one round is held back for the next; where wants or racks differ, that may move something else.
+        let is_simple = all_want_the_same && members.iter().all(|member| member.rack.is_none());
         for round in 2.. {
-            prop_assert!(round < if all_want_the_same { 5 } else { 12 }, "{:?}", group);
+            prop_assert!(round < if is_simple { 5 } else { 12 }, "{:?}", group);
             let shares = assign(sticky, &group, &topics);
             let shared = group.iter().zip(&shares).flat_map(|(m, share)| share.iter().map(move |p| (p, m)));
             for (partition, member) in shared {

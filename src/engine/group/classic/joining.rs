@@ -1,7 +1,7 @@
 //! Joining: what is offered, planned and assigned.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::{
-        assign::{self, GroupMember, SubscribedTopics, wire},
+        assign::{self, GroupMember, Racks, SubscribedTopics, wire},
         catalog::snapshot::Snapshot,
         group::protocol::Event,
         machine::{Now, Outbox, Purpose, deadline_after},
@@ -104,7 +104,8 @@ impl Classic {
             return;
         }
         let known = counts.iter().filter_map(|(topic, count)| Some((topic.clone(), (*count)?)));
-        let plan = assign::assign(&*self.assignor, &members, &SubscribedTopics::new(known.collect()));
+        let topics = SubscribedTopics::new(known.collect(), racks(&members, &counts, snapshot));
+        let plan = assign::assign(&*self.assignor, &members, &topics);
         let mut plan: Vec<_> = members.into_iter().map(|member| member.id).zip(plan).collect();
         if skip {
             self.planned = Some(counts);
@@ -211,4 +212,20 @@ impl Classic {
         }
         out.events.push(Event::Assigned(added));
     }
+}
+
+/// Where the replicas of these topics are, if a member says where it stands: else nobody asks.
+fn racks(members: &[GroupMember], counts: &BTreeMap<TopicName, Option<u32>>, snapshot: &Snapshot) -> Racks {
+    if members.iter().all(|member| member.rack().is_none()) {
+        return Racks::default();
+    }
+    let rack = |node: &NodeId| snapshot.broker(*node).and_then(|broker| broker.rack.clone());
+    let of_topic = |topic: &TopicName| {
+        let partitions = snapshot.topic(topic)?.partitions.values();
+        Some((
+            topic.clone(),
+            partitions.map(|info| info.replicas.iter().filter_map(rack).collect()).collect(),
+        ))
+    };
+    Racks::new(counts.keys().filter_map(of_topic))
 }

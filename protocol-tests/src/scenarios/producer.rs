@@ -120,7 +120,8 @@ pub(crate) async fn s02_records_are_written_once_when_answers_are_lost(stage: St
         assert_eq!(delivery.await.unwrap().offset, Some(Offset(expected)), "record {number}");
     }
     producer.close().await.unwrap();
-    assert!(answers.load(Ordering::SeqCst) > 50, "{answers:?} answers are too few to lose some");
+    // A busy machine puts more batches into each request.
+    assert!(answers.load(Ordering::SeqCst) > 20, "{answers:?} answers are too few to lose some");
     assert_nothing_more(&stage, &topic, &[(0, 6_667), (1, 6_667), (2, 6_666)]).await;
 }
 

@@ -60,8 +60,8 @@ pub(crate) struct Settings {
     pub(crate) retry: Backoff,
 }
 
-/// Commits and look-ups, one request at a time, and commits in the order in which they were asked for: so a later one can
-/// never be overtaken by an earlier one. A look-up that is to be made again goes behind what waits.
+/// Commits and look-ups, one request at a time and in the order in which they were asked for: so a later commit can
+/// never be overtaken by an earlier one.
 #[derive(Debug)]
 pub(crate) struct Commits {
     settings: Settings,
@@ -290,11 +290,7 @@ impl Commits {
             Verdict::Retry { error, elsewhere } => {
                 tracing::debug!(group = %self.settings.group, %error, "the coordinator is asked again");
                 job.last_error = Some(error);
-                match job.work {
-                    Work::Commit { .. } => self.jobs.push_front(job),
-                    // It may have to wait for long, for a transaction's end, and changes nothing that others ask for.
-                    Work::Fetch(_) => self.jobs.push_back(job),
-                }
+                self.jobs.push_front(job);
                 let wait = self.settings.retry.delay(self.failures, &mut self.random);
                 self.failures = self.failures.saturating_add(1);
                 self.due = Some(deadline_after(now, wait));

@@ -196,25 +196,6 @@ fn offsets_that_a_transaction_holds_open_are_waited_for() {
 }
 
 #[test]
-fn a_look_up_that_has_to_wait_lets_commits_pass() {
-    let mut bench = Bench::new();
-    bench.commits.fetch(bench.now, Ticket(1), vec![TopicPartition::new("t", 0)], &mut bench.out);
-    bench.commit(2, 7);
-    let call = bench.tick().unwrap();
-    let partition =
-        OffsetFetchResponsePartition { error_code: Code::UNSTABLE_OFFSET_COMMIT.get(), ..Default::default() };
-    let topic =
-        OffsetFetchResponseTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
-    bench.answer(call.token, OffsetFetchResponse { topics: vec![topic], ..Default::default() });
-    bench.now = bench.now.after(Duration::from_secs(1));
-    let call = bench.tick().unwrap();
-    assert_eq!(offset(&call), 7);
-    bench.answer_commit(call.token, Code::NONE);
-    assert_eq!(bench.results(), [(2, None)]);
-    assert!(matches!(bench.tick().unwrap().request, Request::OffsetFetch(_)), "and is made again");
-}
-
-#[test]
 fn a_commit_for_a_topic_that_is_gone_does_not_hold_the_others_up_for_long() {
     let mut bench = Bench::new();
     bench.commit(1, 10);

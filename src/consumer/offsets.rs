@@ -41,8 +41,8 @@ impl Consumer {
     }
 
     /// The offset behind the last record that this consumer could read of each partition: with
-    /// [`Isolation::ReadCommitted`](crate::Isolation::ReadCommitted) that in front of the oldest open transaction. [`lag`](Self::lag) needs no request.
-    /// Java: `endOffsets`.
+    /// [`Isolation::ReadCommitted`](crate::Isolation::ReadCommitted) that in front of the oldest open transaction.
+    /// [`lag`](Self::lag) needs no request. Java: `endOffsets`.
     ///
     /// # Errors
     /// As [`beginning_offsets`](Self::beginning_offsets).

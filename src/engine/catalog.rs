@@ -339,7 +339,8 @@ fn requested(topic: &TopicName) -> MetadataRequestTopic {
     MetadataRequestTopic { name: Some(Str::from(topic.shared())), ..MetadataRequestTopic::default() }
 }
 
-fn read(answer: Answer) -> Result<MetadataResponse, Error> {
+/// An answer to Metadata.
+pub(crate) fn read(answer: Answer) -> Result<MetadataResponse, Error> {
     let response = MetadataResponse::try_from(answer.response).map_err(|wrong| {
         Error::from(ErrorKind::Malformed {
             peer: format!("broker {}", answer.node),

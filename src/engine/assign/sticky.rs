@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// Balanced, with as little moved as that allows. Where all members read the same topics, and say in which racks they
-/// stand, partitions go to members near a replica (KIP-881), as far as that leaves the balance. Members give up everything for the time of a rebalance, and say what
-/// they had. Java: `StickyAssignor`, whose data are read and written.
+/// stand, partitions go to members near a replica (KIP-881), as far as that leaves the balance. Members give up everything
+/// for the time of a rebalance, and say what they had. Java: `StickyAssignor`, whose data are read and written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StickyAssignor;
 
@@ -224,25 +224,29 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        if let Some(nearness) = self.nearness.take() {
-            let topics = &mut self.topics;
-            free.retain(|(topic, number)| {
-                let name = topics[*topic].name;
-                let fits = |place: &usize| room[*place] > 0 && nearness.is_near(*place, name, *number);
-                let Some(member) =
-                    (0..room.len()).filter(fits).max_by_key(|place| (room[*place], usize::MAX - *place))
-                else {
-                    return true;
-                };
-                topics[*topic].owners[*number] = Some(member);
-                room[member] -= 1;
-                false
-            });
-            self.fill(free, room);
-            self.swap(&nearness);
-        } else {
-            self.fill(free, room);
+        let nearness = self.nearness.take();
+        if let Some(nearness) = &nearness {
+            self.fill_near(nearness, &mut free, &mut room);
         }
+        self.fill(free, room);
+        if let Some(nearness) = &nearness {
+            self.swap(nearness);
+        }
+    }
+
+    /// Gives what is free to members near it, of those who have room to who has most.
+    fn fill_near(&mut self, nearness: &Nearness<'_>, free: &mut Vec<(usize, usize)>, room: &mut [usize]) {
+        free.retain(|(topic, number)| {
+            let topic = &mut self.topics[*topic];
+            let fits = |place: &usize| room[*place] > 0 && nearness.is_near(*place, topic.name, *number);
+            let nearest =
+                (0..room.len()).filter(fits).max_by_key(|place| (room[*place], usize::MAX - *place));
+            if let Some(member) = nearest {
+                topic.owners[*number] = Some(member);
+                room[member] -= 1;
+            }
+            nearest.is_none()
+        });
     }
 
     /// Gives out what is free in turn, to those who have room.

@@ -11,11 +11,12 @@ use regex_lite::Regex;
 use crate::{
     engine::{
         backoff::{Backoff, Random},
+        catalog,
         machine::{Call, Now, Outcome, Purpose, Target, Token, Tokens, deadline_after},
     },
-    error::{Code, Error, ErrorKind, Result},
+    error::Result,
     types::TopicName,
-    wire::messages::{MetadataRequest, MetadataResponse},
+    wire::messages::MetadataRequest,
 };
 
 /// A regular expression that a topic's whole name has to match.
@@ -119,12 +120,7 @@ impl Lookout {
     }
 
     fn read(&self, outcome: Outcome) -> Result<BTreeSet<TopicName>> {
-        let answer = outcome.map_err(|failure| failure.error)?;
-        let peer = || format!("broker {}", answer.node);
-        let peer = peer();
-        let response = MetadataResponse::try_from(answer.response)
-            .map_err(|wrong| ErrorKind::Malformed { peer, detail: wrong.to_string() })?;
-        Code::check(response.error_code).map_err(|code| Error::broker(code, "Metadata", ""))?;
+        let response = catalog::read(outcome.map_err(|failure| failure.error)?)?;
         let matching = response.topics.into_iter().filter(|topic| !topic.is_internal).filter_map(|topic| {
             let name = topic.name.filter(|name| self.pattern.matches(name))?;
             Some(TopicName::from(name))
@@ -172,8 +168,12 @@ mod tests {
             machine::{Answer, Failure},
             script,
         },
+        error::ErrorKind,
         types::NodeId,
-        wire::{calls::Request, messages::metadata_response::MetadataResponseTopic},
+        wire::{
+            calls::Request,
+            messages::{MetadataResponse, metadata_response::MetadataResponseTopic},
+        },
     };
 
     const SECOND: Duration = Duration::from_secs(1);

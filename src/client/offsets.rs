@@ -17,19 +17,16 @@ use crate::{
         catalog::snapshot::{Snapshot, Topic},
         machine::{Call, Outcome, Purpose, Target, Token, deadline_after},
         partition::{epoch_from_wire, subject},
+        position,
     },
     error::{Code, Disposition, Error, ErrorKind, Result},
     net::{mailbox::ReplyTo, task},
     types::{
         Isolation, NodeId, Offset, OffsetAndTimestamp, OffsetSpec, Partition, TopicName, TopicPartition,
     },
-    wire::{
-        messages::{
-            ListOffsetsRequest, ListOffsetsResponse,
-            list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
-            list_offsets_response::ListOffsetsPartitionResponse,
-        },
-        str::Str,
+    wire::messages::{
+        ListOffsetsRequest, ListOffsetsResponse, list_offsets_request::ListOffsetsTopic,
+        list_offsets_response::ListOffsetsPartitionResponse,
     },
 };
 
@@ -91,8 +88,7 @@ impl Offsets {
 
     /// What each leader is to be asked.
     fn requests(&mut self, snapshot: &Snapshot, timeout: Duration) -> BTreeMap<NodeId, ListOffsetsRequest> {
-        let mut requests: BTreeMap<NodeId, ListOffsetsRequest> = BTreeMap::new();
-        let isolation_level = i8::from(self.isolation == Isolation::ReadCommitted);
+        let mut asked: BTreeMap<NodeId, Vec<ListOffsetsTopic>> = BTreeMap::new();
         for (partition, open) in &mut self.open {
             let Some((leader, epoch)) = snapshot.leader(partition) else {
                 if snapshot.topic(&partition.topic).is_none() {
@@ -102,28 +98,12 @@ impl Offsets {
                 open.error = Some(Error::broker(code, "Metadata", partition.to_string()));
                 continue;
             };
-            let request = requests.entry(leader).or_insert_with(|| ListOffsetsRequest {
-                replica_id: -1,
-                isolation_level,
-                timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
-                ..ListOffsetsRequest::default()
-            });
-            let asked = ListOffsetsPartition {
-                partition_index: partition.partition.0,
-                current_leader_epoch: epoch.unwrap_or(-1),
-                timestamp: open.spec.to_wire(),
-                ..ListOffsetsPartition::default()
-            };
-            match request.topics.last_mut().filter(|topic| *topic.name == *partition.topic) {
-                Some(topic) => topic.partitions.push(asked),
-                None => request.topics.push(ListOffsetsTopic {
-                    name: Str::from(&partition.topic),
-                    partitions: vec![asked],
-                    ..ListOffsetsTopic::default()
-                }),
-            }
+            let topics = asked.entry(leader).or_default();
+            position::ask_for(topics, partition, epoch.unwrap_or(-1), open.spec);
         }
-        requests
+        let read_committed = self.isolation == Isolation::ReadCommitted;
+        let request = |topics| position::request(topics, read_committed, timeout);
+        asked.into_iter().map(|(leader, topics)| (leader, request(topics))).collect()
     }
 
     /// What came of one of the [`requests`](Self::requests). Whatever it does not speak of stays open.

@@ -215,21 +215,8 @@ impl Positions {
             let (token, topics) =
                 requests.entry(leader.node).or_insert_with(|| (self.tokens.next(), Vec::new()));
             entry.state = State::Asked(*token);
-            let asked = ListOffsetsPartition {
-                partition_index: partition.partition.0,
-                current_leader_epoch: leader.wire_epoch(),
-                timestamp: if entry.end == End::Wanted { OffsetSpec::Latest } else { entry.look_up }
-                    .to_wire(),
-                ..ListOffsetsPartition::default()
-            };
-            match topics.last_mut().filter(|topic| *topic.name == *partition.topic) {
-                Some(topic) => topic.partitions.push(asked),
-                None => topics.push(ListOffsetsTopic {
-                    name: Str::from(&partition.topic),
-                    partitions: vec![asked],
-                    ..ListOffsetsTopic::default()
-                }),
-            }
+            let spec = if entry.end == End::Wanted { OffsetSpec::Latest } else { entry.look_up };
+            ask_for(topics, partition, leader.wire_epoch(), spec);
         }
         for (node, (token, topics)) in requests {
             out.calls.push(self.call(now, node, token, topics));
@@ -238,13 +225,7 @@ impl Positions {
 
     fn call(&self, now: Now, node: NodeId, token: Token, topics: Vec<ListOffsetsTopic>) -> Call {
         let timeout = self.settings.request_timeout;
-        let request = ListOffsetsRequest {
-            replica_id: -1,
-            isolation_level: i8::from(self.settings.read_committed),
-            topics,
-            timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
-            ..ListOffsetsRequest::default()
-        };
+        let request = request(topics, self.settings.read_committed, timeout);
         Call {
             token,
             target: Target::Broker(node),
@@ -262,6 +243,44 @@ impl Positions {
             _ => None,
         };
         self.entries.values().map(due).fold(None, earlier)
+    }
+}
+
+/// Asks for one more offset. Partitions come in order.
+pub(crate) fn ask_for(
+    topics: &mut Vec<ListOffsetsTopic>,
+    partition: &TopicPartition,
+    current_leader_epoch: i32,
+    spec: OffsetSpec,
+) {
+    let asked = ListOffsetsPartition {
+        partition_index: partition.partition.0,
+        current_leader_epoch,
+        timestamp: spec.to_wire(),
+        ..ListOffsetsPartition::default()
+    };
+    match topics.last_mut().filter(|topic| *topic.name == *partition.topic) {
+        Some(topic) => topic.partitions.push(asked),
+        None => topics.push(ListOffsetsTopic {
+            name: Str::from(&partition.topic),
+            partitions: vec![asked],
+            ..ListOffsetsTopic::default()
+        }),
+    }
+}
+
+/// What a leader is asked.
+pub(crate) fn request(
+    topics: Vec<ListOffsetsTopic>,
+    read_committed: bool,
+    timeout: Duration,
+) -> ListOffsetsRequest {
+    ListOffsetsRequest {
+        replica_id: -1,
+        isolation_level: i8::from(read_committed),
+        topics,
+        timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+        ..ListOffsetsRequest::default()
     }
 }
 

@@ -72,7 +72,7 @@ mod wire;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod doors {
-    pub use crate::wire::doors::*;
+    pub use crate::{engine::assign::doors::*, wire::doors::*};
 
     /// What the fuzz targets do.
     pub mod fuzz {

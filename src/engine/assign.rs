@@ -1,16 +1,14 @@
 //! Who reads what under the classic protocol: what members say of themselves, and the assignors that their leader runs.
 
 mod assignor;
+pub(crate) mod doors;
 mod racks;
 mod range;
 mod round_robin;
 mod sticky;
 pub(crate) mod wire;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 pub use assignor::{Assignor, GroupMember, SubscribedTopics};
 pub(crate) use racks::Racks;
@@ -40,12 +38,12 @@ pub(crate) fn assign(
         );
     }
     shares.resize_with(members.len(), Vec::new);
-    let mut taken = BTreeSet::new();
+    let mut is_taken = topics.table(&false);
     for (member, share) in members.iter().zip(&mut shares) {
         share.retain(|partition| {
-            let is_right = member.wants(&partition.topic)
-                && topics.contains(partition)
-                && taken.insert(partition.clone());
+            let mut take =
+                || is_taken.get_mut(partition).is_some_and(|taken| !std::mem::replace(taken, true));
+            let is_right = member.wants(&partition.topic) && take();
             if !is_right {
                 tracing::warn!(
                     assignor = assignor.name(), member = %member.id, %partition,
@@ -56,21 +54,34 @@ pub(crate) fn assign(
         });
     }
     if assignor.is_cooperative() {
-        hold_back(members, &mut shares);
+        hold_back(members, topics, &mut shares);
     }
     shares
 }
 
+/// Who says that they still read a partition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    Nobody,
+    One(usize),
+    Several,
+}
+
 /// Whoever still reads a partition that goes to another member gives it up once it has seen its own assignment, and joins
 /// again: until then nobody gets it. That holds for whatever claim, an old one too: who makes it may still read.
-fn hold_back(members: &[GroupMember], shares: &mut [Vec<TopicPartition>]) {
-    let mut readers: BTreeMap<&TopicPartition, Vec<usize>> = BTreeMap::new();
+fn hold_back(members: &[GroupMember], topics: &SubscribedTopics, shares: &mut [Vec<TopicPartition>]) {
+    let mut readers = topics.table(&Readers::Nobody);
     for (place, member) in members.iter().enumerate() {
-        member.owned.iter().for_each(|partition| readers.entry(partition).or_default().push(place));
+        for partition in &member.owned {
+            let Some(readers) = readers.get_mut(partition) else { continue };
+            let is_alone = matches!(*readers, Readers::Nobody) || *readers == Readers::One(place);
+            *readers = if is_alone { Readers::One(place) } else { Readers::Several };
+        }
     }
     for (place, share) in shares.iter_mut().enumerate() {
         share.retain(|partition| {
-            readers.get(partition).is_none_or(|readers| readers.iter().all(|at| *at == place))
+            let readers = readers.get_mut(partition).map_or(Readers::Nobody, |readers| *readers);
+            matches!(readers, Readers::Nobody) || readers == Readers::One(place)
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
 };
 
@@ -184,8 +184,22 @@ impl SubscribedTopics {
         number.is_ok_and(|number| self.racks.has(&partition.topic, number, rack))
     }
 
-    pub(super) fn contains(&self, partition: &TopicPartition) -> bool {
-        let count = self.partition_count(&partition.topic).unwrap_or(0);
-        u32::try_from(partition.partition.0).is_ok_and(|number| number < count)
+    /// Something for each partition, to begin with this.
+    pub(super) fn table<T: Clone>(&self, first: &T) -> Table<'_, T> {
+        let column = |count| vec![first.clone(); usize::try_from(count).unwrap_or(usize::MAX)];
+        Table { columns: self.iter().map(|(topic, count)| (topic, column(count))).collect() }
+    }
+}
+
+/// Something for each partition.
+pub(super) struct Table<'a, T> {
+    columns: HashMap<&'a TopicName, Vec<T>>,
+}
+
+impl<T> Table<'_, T> {
+    /// That of a partition; `None` if the partition does not exist.
+    pub(super) fn get_mut(&mut self, partition: &TopicPartition) -> Option<&mut T> {
+        let number = usize::try_from(partition.partition.0).ok()?;
+        self.columns.get_mut(&partition.topic)?.get_mut(number)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{types::TopicName, wire::str::Str};
 
 /// A rack, by its place among those that there are.
-type Rack = u16;
+pub(super) type Rack = u16;
 
 /// The racks of partitions. Nothing is known of those of a topic that is not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,12 +38,8 @@ impl Racks {
 
     pub(super) fn has(&self, topic: &TopicName, number: usize, rack: &str) -> bool {
         let id = self.ids.iter().find(|(name, _)| &***name == rack).map(|(_, id)| *id);
-        id.is_some_and(|id| self.is_near(topic, number, id))
-    }
-
-    fn is_near(&self, topic: &TopicName, number: usize, rack: Rack) -> bool {
         let racks = self.of.get(topic).and_then(|partitions| partitions.get(number));
-        racks.is_some_and(|racks| racks.binary_search(&rack).is_ok())
+        id.zip(racks).is_some_and(|(id, racks)| racks.binary_search(&id).is_ok())
     }
 
     /// What there is to gain for members that stand here with these topics. Nothing, if no member says where it stands, or all
@@ -58,21 +54,33 @@ impl Racks {
         if of_members.iter().all(Option::is_none) {
             return None;
         }
-        let mut partitions = topics.filter_map(|topic| self.of.get(topic)).flatten();
+        let of_topics: Vec<&[Vec<Rack>]> =
+            topics.map(|topic| self.of.get(topic).map_or(&[][..], Vec::as_slice)).collect();
+        let mut partitions = of_topics.iter().copied().flatten();
         let first = partitions.next()?;
-        partitions.any(|racks| racks != first).then_some(Nearness { racks: self, of_members })
+        partitions.any(|racks| racks != first).then_some(Nearness { of_topics, of_members })
     }
 }
 
-/// Who stands near what. Members go by their places among those that were asked about.
+/// Who stands near what. Members and topics go by their places among those that were asked about.
 pub(super) struct Nearness<'a> {
-    racks: &'a Racks,
+    of_topics: Vec<&'a [Vec<Rack>]>,
     of_members: Vec<Option<Rack>>,
 }
 
 impl Nearness<'_> {
     /// Whether a replica of the partition is in the member's rack.
-    pub(super) fn is_near(&self, member: usize, topic: &TopicName, number: usize) -> bool {
-        self.of_members[member].is_some_and(|rack| self.racks.is_near(topic, number, rack))
+    pub(super) fn is_near(&self, member: usize, topic: usize, number: usize) -> bool {
+        self.of_members[member].is_some_and(|rack| self.racks(topic, number).binary_search(&rack).is_ok())
+    }
+
+    /// In which racks a partition has replicas.
+    pub(super) fn racks(&self, topic: usize, number: usize) -> &[Rack] {
+        self.of_topics[topic].get(number).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where a member stands.
+    pub(super) fn rack_of(&self, member: usize) -> Option<Rack> {
+        self.of_members[member]
     }
 }

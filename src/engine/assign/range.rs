@@ -58,7 +58,7 @@ fn deal(
     let of_readers = readers.iter().map(|place| members[*place].rack.as_ref());
     if let Some(nearness) = topics.racks.nearness(of_readers, names.iter().copied()) {
         for (reader, room) in room.iter_mut().enumerate() {
-            let is_near = |number| names.iter().all(|topic| nearness.is_near(reader, topic, number));
+            let is_near = |number| (0..names.len()).all(|topic| nearness.is_near(reader, topic, number));
             let free = owners.iter_mut().enumerate().filter(|(_, owner)| owner.is_none());
             for (_, owner) in free.filter(|(number, _)| is_near(*number)).take(*room) {
                 *owner = Some(reader);

@@ -1,12 +1,15 @@
 //! The sticky assignors: balanced, with as little moved as that allows.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+};
 
 use bytes::Bytes;
 
 use super::{
     assignor::{Assignor, GroupMember, SubscribedTopics},
-    racks::Nearness,
+    racks::{Nearness, Rack},
     wire::by_topic,
 };
 use crate::{
@@ -17,9 +20,9 @@ use crate::{
     },
 };
 
-/// Balanced, with as little moved as that allows. Where all members read the same topics, and say in which racks they
-/// stand, partitions go to members near a replica (KIP-881), as far as that leaves the balance. Members give up everything
-/// for the time of a rebalance, and say what they had. Java: `StickyAssignor`, whose data are read and written.
+/// Balanced, with as little moved as that allows. Where members say in which racks they stand, partitions go to members near
+/// a replica (KIP-881), as far as that leaves the balance. Members give up everything for the time of a rebalance, and say
+/// what they had. Java: `StickyAssignor`, whose data are read and written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StickyAssignor;
 
@@ -148,12 +151,12 @@ impl<'a> Plan<'a> {
         let of_members = order.iter().map(|at| members[*at].rack.as_ref());
         let nearness = topics.racks.nearness(of_members, wanted.iter().map(|topic| topic.name));
         let mut plan = Self { topics: wanted, counts: vec![0; order.len()], order, nearness };
-        plan.keep(members, claims);
+        plan.keep(claims);
         plan
     }
 
-    fn keep(&mut self, members: &[GroupMember], mut claims: Vec<(Vec<TopicPartition>, i32)>) {
-        let places: BTreeMap<&TopicName, usize> =
+    fn keep(&mut self, mut claims: Vec<(Vec<TopicPartition>, i32)>) {
+        let places: HashMap<&TopicName, usize> =
             self.topics.iter().enumerate().map(|(place, topic)| (topic.name, place)).collect();
         let mut newest: Vec<Vec<i32>> =
             self.topics.iter().map(|topic| vec![i32::MIN; topic.owners.len()]).collect();
@@ -163,7 +166,7 @@ impl<'a> Plan<'a> {
                 let Some(topic) = places.get(&partition.topic).copied() else { continue };
                 let number = usize::try_from(partition.partition.0).unwrap_or(usize::MAX);
                 let Some(known) = newest[topic].get_mut(number) else { continue };
-                if !members[*at].wants(&partition.topic) || *known > generation {
+                if self.topics[topic].readers.binary_search(&place).is_err() || *known > generation {
                     continue;
                 }
                 let owner = &mut self.topics[topic].owners[number];
@@ -181,11 +184,16 @@ impl<'a> Plan<'a> {
 
     fn finish(mut self) -> Vec<Vec<TopicPartition>> {
         let all_want_the_same = self.topics.iter().all(|topic| topic.readers.len() == self.order.len());
+        let nearness = self.nearness.take();
         if all_want_the_same {
-            self.share_evenly();
+            self.share_evenly(nearness.as_ref());
         } else {
-            self.give_out();
+            self.give_out(nearness.as_ref());
             while self.level() {}
+        }
+        // A swap leaves the counts as they are, but may bring a topic to somebody from whom it can be moved on.
+        while nearness.as_ref().is_some_and(|nearness| self.swap(nearness)) {
+            while !all_want_the_same && self.level() {}
         }
         let mut shares: Vec<Vec<TopicPartition>> = vec![Vec::new(); self.order.len()];
         for topic in &self.topics {
@@ -201,7 +209,7 @@ impl<'a> Plan<'a> {
     // ---- where everybody wants the same --------------------------------------------------------------------------
 
     /// Each gets the same number; those who have most get one more where it does not divide evenly.
-    fn share_evenly(&mut self) {
+    fn share_evenly(&mut self, nearness: Option<&Nearness<'_>>) {
         let all: usize = self.topics.iter().map(|topic| topic.owners.len()).sum();
         let (Some(each), Some(extra)) =
             (all.checked_div(self.order.len()), all.checked_rem(self.order.len()))
@@ -209,7 +217,7 @@ impl<'a> Plan<'a> {
             return;
         };
         let mut by_count: Vec<usize> = (0..self.order.len()).collect();
-        by_count.sort_by_key(|place| (std::cmp::Reverse(self.counts[*place]), *place));
+        by_count.sort_by_key(|place| (Reverse(self.counts[*place]), *place));
         let mut room = vec![each; self.order.len()];
         by_count.iter().take(extra).for_each(|place| room[*place] += 1);
         let mut free = Vec::new();
@@ -224,28 +232,32 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        let nearness = self.nearness.take();
-        if let Some(nearness) = &nearness {
+        if let Some(nearness) = nearness {
             self.fill_near(nearness, &mut free, &mut room);
         }
         self.fill(free, room);
-        if let Some(nearness) = &nearness {
-            self.swap(nearness);
-        }
     }
 
     /// Gives what is free to members near it, of those who have room to who has most.
     fn fill_near(&mut self, nearness: &Nearness<'_>, free: &mut Vec<(usize, usize)>, room: &mut [usize]) {
-        free.retain(|(topic, number)| {
-            let topic = &mut self.topics[*topic];
-            let fits = |place: &usize| room[*place] > 0 && nearness.is_near(*place, topic.name, *number);
-            let nearest =
-                (0..room.len()).filter(fits).max_by_key(|place| (room[*place], usize::MAX - *place));
-            if let Some(member) = nearest {
-                topic.owners[*number] = Some(member);
-                room[member] -= 1;
+        let mut roomy: BTreeMap<Rack, BTreeSet<(usize, Reverse<usize>)>> = BTreeMap::new();
+        for (place, room) in room.iter().enumerate().filter(|(_, room)| **room > 0) {
+            if let Some(rack) = nearness.rack_of(place) {
+                roomy.entry(rack).or_default().insert((*room, Reverse(place)));
             }
-            nearest.is_none()
+        }
+        free.retain(|(topic, number)| {
+            let racks = nearness.racks(*topic, *number).iter();
+            let most = racks.filter_map(|rack| Some((*roomy.get(rack)?.last()?, *rack))).max();
+            let Some((most, rack)) = most else { return true };
+            let (left, Reverse(member)) = most;
+            self.topics[*topic].owners[*number] = Some(member);
+            room[member] -= 1;
+            if let Some(members) = roomy.get_mut(&rack) {
+                members.remove(&most);
+                members.extend((left > 1).then_some((left - 1, Reverse(member))));
+            }
+            false
         });
     }
 
@@ -262,53 +274,25 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Two members that stand far from what they have swap where one of them comes near, and neither loses by it. Nobody
-    /// has more or less than before.
-    fn swap(&mut self, nearness: &Nearness<'_>) {
-        let mut far: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.order.len()];
-        for (place, topic) in self.topics.iter().enumerate() {
-            for (number, owner) in topic.owners.iter().enumerate() {
-                let Some(owner) = owner else { continue };
-                if !nearness.is_near(*owner, topic.name, number) {
-                    far[*owner].push((place, number));
-                }
-            }
-        }
-        for member in 0..far.len() {
-            // Who has nothing far away left gets nothing of that kind again: what finds no taker now never will.
-            let mut kept = Vec::new();
-            while let Some((topic, number)) = far[member].pop() {
-                let name = self.topics[topic].name;
-                let is_taker = |other: &usize| {
-                    *other != member && !far[*other].is_empty() && nearness.is_near(*other, name, number)
-                };
-                let taker = (0..far.len()).find(is_taker);
-                let Some((taker, given)) = taker.and_then(|taker| Some((taker, far[taker].pop()?))) else {
-                    kept.push((topic, number));
-                    continue;
-                };
-                self.topics[topic].owners[number] = Some(taker);
-                self.topics[given.0].owners[given.1] = Some(member);
-                if !nearness.is_near(member, self.topics[given.0].name, given.1) {
-                    far[member].push(given);
-                }
-            }
-            far[member] = kept;
-        }
-    }
-
     // ---- where members want different topics ---------------------------------------------------------------------
 
-    /// Gives what nobody has to who has least of those that want it; first the topics that few want.
-    fn give_out(&mut self) {
+    /// Gives what nobody has to who has least of those that want it, and of those to who is near it; first the topics that
+    /// few want.
+    fn give_out(&mut self, nearness: Option<&Nearness<'_>>) {
         let mut by_readers: Vec<usize> = (0..self.topics.len()).collect();
         by_readers.sort_by_key(|place| (self.topics[*place].readers.len(), *place));
         for place in by_readers {
             let topic = &mut self.topics[place];
             let mut by_count: BTreeSet<(usize, usize)> =
                 topic.readers.iter().map(|reader| (self.counts[*reader], *reader)).collect();
-            for owner in topic.owners.iter_mut().filter(|owner| owner.is_none()) {
-                let Some((count, reader)) = by_count.pop_first() else { break };
+            for (number, owner) in topic.owners.iter_mut().enumerate().filter(|(_, owner)| owner.is_none()) {
+                let Some(first) = by_count.first().copied() else { break };
+                let nearest = nearness.and_then(|nearness| {
+                    let mut least = by_count.iter().take_while(|(count, _)| *count == first.0);
+                    least.find(|(_, reader)| nearness.is_near(*reader, place, number))
+                });
+                let (count, reader) = nearest.copied().unwrap_or(first);
+                by_count.remove(&(count, reader));
                 *owner = Some(reader);
                 self.counts[reader] = count + 1;
                 by_count.insert((count + 1, reader));
@@ -353,5 +337,69 @@ impl<'a> Plan<'a> {
             }
         }
         has_moved
+    }
+
+    // ---- where members stand in racks ----------------------------------------------------------------------------
+
+    /// Two members that stand far from what they have swap where one of them comes near, and neither loses by it. Nobody
+    /// has more or less than before. Whether any have swapped: then others may find somebody to swap with.
+    fn swap(&mut self, nearness: &Nearness<'_>) -> bool {
+        let mut far = vec![Far::default(); self.order.len()];
+        for (place, topic) in self.topics.iter().enumerate() {
+            for (number, owner) in topic.owners.iter().enumerate() {
+                let Some(owner) = owner else { continue };
+                if !nearness.is_near(*owner, place, number) {
+                    far[*owner].push(place, number);
+                }
+            }
+        }
+        let mut have_swapped = false;
+        for member in 0..far.len() {
+            let mut kept = Far::default();
+            while let Some((topic, number)) = far[member].pop(|_| true) {
+                let wants = |topic: usize| self.topics[topic].readers.binary_search(&member).is_ok();
+                let mut others = self.topics[topic].readers.iter().copied().filter(|other| *other != member);
+                let is_taker =
+                    |other: &usize| far[*other].has(wants) && nearness.is_near(*other, topic, number);
+                let taker = others.find(is_taker);
+                let Some((taker, given)) = taker.and_then(|taker| Some((taker, far[taker].pop(wants)?)))
+                else {
+                    kept.push(topic, number);
+                    continue;
+                };
+                self.topics[topic].owners[number] = Some(taker);
+                self.topics[given.0].owners[given.1] = Some(member);
+                have_swapped = true;
+                if !nearness.is_near(member, given.0, given.1) {
+                    far[member].push(given.0, given.1);
+                }
+            }
+            far[member] = kept;
+        }
+        have_swapped
+    }
+}
+
+/// What a member has far from where it stands: the numbers of partitions by topic.
+#[derive(Clone, Default)]
+struct Far(BTreeMap<usize, Vec<usize>>);
+
+impl Far {
+    fn push(&mut self, topic: usize, number: usize) {
+        self.0.entry(topic).or_default().push(number);
+    }
+
+    fn has(&self, is_wanted: impl Fn(usize) -> bool) -> bool {
+        self.0.keys().any(|topic| is_wanted(*topic))
+    }
+
+    fn pop(&mut self, is_wanted: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+        let topic = self.0.keys().rev().copied().find(|topic| is_wanted(*topic))?;
+        let numbers = self.0.get_mut(&topic)?;
+        let number = numbers.pop()?;
+        if numbers.is_empty() {
+            self.0.remove(&topic);
+        }
+        Some((topic, number))
     }
 }

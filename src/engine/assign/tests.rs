@@ -64,6 +64,28 @@ fn members_get_what_is_in_their_racks_as_far_as_that_leaves_the_balance() {
 }
 
 #[test]
+fn racks_count_where_members_want_different_topics_too() {
+    let wants = |member: GroupMember, topics: &[&str]| GroupMember {
+        topics: topics.iter().map(|topic| TopicName::from(*topic)).collect(),
+        ..member
+    };
+    let topics = in_racks(&[("t", &["x", "y", "x", "y"]), ("u", &["y", "x"])]);
+    let fresh = [
+        wants(standing("a", "x", &[]), &["t"]),
+        wants(standing("b", "y", &[]), &["t", "u"]),
+        wants(standing("c", "x", &[]), &["u"]),
+    ];
+    assert_eq!(near(&StickyAssignor, &fresh, &topics), ["t-0 t-2", "t-1 t-3", "u-0 u-1"]);
+    // What two have far away is swapped if each wants what the other has, and nothing else is.
+    let far = [
+        wants(standing("a", "x", &[("t", 1), ("t", 3)]), &["t"]),
+        wants(standing("b", "y", &[("t", 0), ("u", 1)]), &["t", "u"]),
+        wants(standing("c", "x", &[("u", 0), ("t", 2)]), &["t", "u"]),
+    ];
+    assert_eq!(near(&StickyAssignor, &far, &topics), ["t-0 t-1", "t-3 u-0", "t-2 u-1"]);
+}
+
+#[test]
 fn where_racks_do_not_matter_nothing_changes() {
     let members = [standing("a", "y", &[]), standing("b", "x", &[])];
     let everywhere = in_racks(&[("t", &["x y", "x y", "x y", "x y"])]);

@@ -3,7 +3,11 @@
 //! `cargo bench --bench assign --features testing`. Sizes are measured in turn within each round, and the best round of
 //! each counts. The process fails if the time for all partitions grows by more than n log n, times [`SLACK`].
 
-#![allow(clippy::print_stdout, reason = "a bench prints what it measured")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench reads the clock and prints what it measured"
+)]
 
 #[path = "support/cpu.rs"]
 mod cpu;

@@ -1,6 +1,7 @@
 //! The consumer: records come out, alone or as a member of a group.
 
 mod builder;
+mod companions;
 mod driver;
 mod handle;
 mod inner;

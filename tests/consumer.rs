@@ -8,6 +8,8 @@ mod acknowledge;
 mod bad_input;
 #[path = "consumer/cancel.rs"]
 mod cancel;
+#[path = "consumer/companions.rs"]
+mod companions;
 #[path = "consumer/consumer_groups.rs"]
 mod consumer_groups;
 #[path = "consumer/faults.rs"]

@@ -144,9 +144,14 @@ impl Driver {
         let now = self.client.now();
         match command {
             Some(Command::Seek { to, reply }) => drop(reply.send(self.core.seek(now, to))),
+            // Where an answer cannot be sent nobody waits any more; it has been done.
             Some(Command::Rewind { to, reply }) => {
                 self.core.rewind(now, to);
-                // Nobody waits any more where this fails; it has been done.
+                let _ = reply.send(());
+            }
+            Some(Command::ReadAlso { from, reply }) => drop(reply.send(self.core.read_also(now, from))),
+            Some(Command::ReadNoLonger { partitions, reply }) => {
+                self.core.read_no_longer(&partitions);
                 let _ = reply.send(());
             }
             Some(Command::Commit { offsets, reply }) => match self.core.commit(now, offsets) {
@@ -234,7 +239,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.client.release(self.owner);
-        for partition in self.hand.assignment() {
+        for partition in self.hand.partitions() {
             self.client.counters().no_longer_consumed(&partition);
         }
         if !self.is_closed && self.closing.is_none() {

@@ -23,6 +23,14 @@ pub(super) enum Command {
         to: Vec<(TopicPartition, Position)>,
         reply: oneshot::Sender<()>,
     },
+    ReadAlso {
+        from: Vec<(TopicPartition, Position)>,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    ReadNoLonger {
+        partitions: Vec<TopicPartition>,
+        reply: oneshot::Sender<()>,
+    },
     Commit {
         offsets: Option<BTreeMap<TopicPartition, OffsetAndMetadata>>,
         reply: oneshot::Sender<Result<()>>,

@@ -137,12 +137,10 @@ impl Commits {
         self.jobs.is_empty()
     }
 
-    /// Whether nothing that waits or is under way concerns one of these partitions.
-    pub(crate) fn is_done_with(&self, partitions: &[TopicPartition]) -> bool {
+    /// Whether nothing that waits or is under way concerns this partition.
+    pub(crate) fn is_done_with(&self, partition: &TopicPartition) -> bool {
         self.jobs.iter().all(|job| match &job.work {
-            Work::Commit { offsets, .. } => {
-                partitions.iter().all(|partition| !offsets.contains_key(partition))
-            }
+            Work::Commit { offsets, .. } => !offsets.contains_key(partition),
             Work::Fetch(_) => true,
         })
     }

@@ -2,8 +2,8 @@
 
 use super::{Awaits, Needs, Scenario, State};
 use crate::scenarios::{
-    admin, consumer, fetching, groups, producer, recreated, refusals, transactions, transactions_of_groups,
-    versions,
+    admin, companions, consumer, fetching, groups, producer, recreated, refusals, transactions,
+    transactions_of_groups, versions,
 };
 
 /// A scenario that is there: its number, the function, what it needs.
@@ -106,6 +106,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(None, groups::members_agree_on_an_assignor, ANY),
     ready!(None, groups::acknowledged_work_goes_over_to_others_once, ANY),
     ready!(None, groups::members_get_what_is_near_them, THREE),
+    ready!(None, companions::companions_are_committed_under_their_group, ANY),
     // The cluster as an administrator sees it.
     ready!(None, admin::a_cluster_is_described, ANY),
     ready!(None, admin::a_topic_is_created_described_and_deleted, ANY),

@@ -7,7 +7,7 @@ use super::{
     membership::Membership,
     reading::{self, Reading, Rules},
     settings::{CoreSettings, Source},
-    topics::Topics,
+    topics::{Topics, Trouble},
     types::Event,
 };
 use crate::{
@@ -40,8 +40,10 @@ pub(crate) struct Core {
     snapshot: Arc<Snapshot>,
     /// `None` for a reader without a group.
     membership: Option<Membership>,
-    /// What a reader without a group reads: chosen partitions, and all of these topics.
-    chosen: Vec<TopicPartition>,
+    /// Partitions that the user has chosen, and their topics; a member of a group reads them beside what it is assigned.
+    chosen: BTreeSet<TopicPartition>,
+    chosen_topics: Topics,
+    /// The topics of which a reader without a group reads all partitions.
     whole: BTreeSet<TopicName>,
     start_at: Position,
     events: Vec<Event>,
@@ -67,20 +69,14 @@ impl Core {
             patience: settings.fetch.retry.max,
         };
         let fetcher = Fetcher::new(settings.fetch, buffered, Tokens::tagged(FETCHES), machine_random());
-        let mut reading = Reading::new(hand, rules, positions, fetcher);
+        let reading = Reading::new(hand, rules, positions, fetcher);
         let lookout = settings.pattern.map(|(pattern, settings)| {
             Lookout::new(now, pattern, settings, Tokens::tagged(LOOKOUT), machine_random())
         });
+        let chosen_topics = Topics::new(now, BTreeSet::new(), settings.topic_timeout);
         let (mut chosen, mut whole, mut membership) = (Vec::new(), BTreeSet::new(), None);
         match settings.source {
-            Source::Chosen { partitions, topics } => {
-                for (partition, position) in partitions {
-                    let claim = reading.assign(now, &partition);
-                    reading.start_at(now, &partition, claim, position);
-                    chosen.push(partition);
-                }
-                whole = topics;
-            }
+            Source::Chosen { partitions, topics } => (chosen, whole) = (partitions, topics),
             Source::Group(settings_of_group) => {
                 let start_at = settings.start_at;
                 membership = Some(Membership::new(now, *settings_of_group, start_at, &mut random));
@@ -90,20 +86,40 @@ impl Core {
                 }
             }
         }
-        let events = topics.names().cloned().map(Event::Want).collect();
-        let start_at = settings.start_at;
-        let snapshot = Arc::default();
-        Self {
+        let mut core = Self {
             reading,
+            events: topics.names().cloned().map(Event::Want).collect(),
             topics,
             lookout,
-            snapshot,
+            snapshot: Arc::default(),
             membership,
-            chosen,
+            chosen: BTreeSet::new(),
+            chosen_topics,
             whole,
-            start_at,
-            events,
+            start_at: settings.start_at,
             is_closed: false,
+        };
+        core.choose(now, chosen);
+        core
+    }
+
+    /// Reads these partitions too; those that are read already are left alone. Under a group reading starts where it has
+    /// committed, or else there.
+    fn choose(&mut self, now: Now, from: Vec<(TopicPartition, Position)>) {
+        for (partition, position) in from {
+            if self.reading.contains(&partition) {
+                continue;
+            }
+            self.events.push(Event::Want(partition.topic.clone()));
+            self.chosen_topics.watch(now, partition.topic.clone());
+            if let Some(membership) = &mut self.membership {
+                let claim = self.reading.accompany(now, &partition);
+                membership.needs_committed(now, vec![(partition.clone(), claim, position)]);
+            } else {
+                let claim = self.reading.assign(now, &partition);
+                self.reading.start_at(now, &partition, claim, position);
+            }
+            self.chosen.insert(partition);
         }
     }
 
@@ -111,9 +127,11 @@ impl Core {
     pub(crate) fn catalog(&mut self, now: Now, snapshot: Arc<Snapshot>) {
         self.snapshot = Arc::clone(&snapshot);
         // Interest in a topic ends if it is not said again.
-        self.events.extend(self.topics.names().cloned().map(Event::Want));
+        self.events.extend(self.topics.names().chain(self.chosen_topics.names()).cloned().map(Event::Want));
         let (fresh, errors) = self.topics.catalog(now, &snapshot);
-        self.report(errors);
+        report(&self.reading, errors);
+        let (_, errors) = self.chosen_topics.catalog(now, &snapshot);
+        report(&self.reading, errors);
         for (partition, was_there) in fresh {
             if let Some(membership) = self.membership.as_mut().filter(|_| !was_there) {
                 membership.miss_nothing_of(partition.clone());
@@ -143,14 +161,6 @@ impl Core {
                 let error = ErrorKind::UnknownPartition { topic, partition: partition.partition, count };
                 self.reading.hand().fail(Some(partition.clone()), error.into());
             }
-        }
-    }
-
-    fn report(&self, errors: Vec<(TopicName, Error)>) {
-        for (topic, error) in errors {
-            tracing::warn!(%topic, %error, "a topic cannot be read");
-            // No partition has this index: it stands for the topic.
-            self.reading.hand().fail(Some(TopicPartition::new(topic, -1)), error);
         }
     }
 
@@ -216,6 +226,42 @@ impl Core {
         }
     }
 
+    /// Reads these partitions too, beside what the group assigns, from where it has committed or else from these positions
+    /// on; a reader without a group from these. Those that are read already are left alone.
+    pub(crate) fn read_also(&mut self, now: Now, from: Vec<(TopicPartition, Position)>) -> Result<()> {
+        for (partition, position) in &from {
+            TopicName::check(&partition.topic)?;
+            if partition.partition.0 < 0 {
+                let (topic, count) = (partition.topic.clone(), 0);
+                return Err(
+                    ErrorKind::UnknownPartition { topic, partition: partition.partition, count }.into()
+                );
+            }
+            if self.membership.is_none() && *position == Position::Committed {
+                return Err(no_group());
+            }
+        }
+        if !self.is_closed {
+            self.choose(now, from);
+        }
+        Ok(())
+    }
+
+    /// Reads no longer what [`read_also`](Self::read_also) said. Others, also those that the group assigns, are left alone.
+    pub(crate) fn read_no_longer(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            if !self.chosen.remove(partition) {
+                continue;
+            }
+            if self.membership.is_none() || self.reading.companions().contains(partition) {
+                self.reading.remove(partition);
+            }
+            if self.chosen.iter().all(|other| other.topic != partition.topic) {
+                self.chosen_topics.forget(&partition.topic);
+            }
+        }
+    }
+
     /// Commits these offsets, or, without any, behind everything that was handed out.
     pub(crate) fn commit(&mut self, now: Now, offsets: Option<Offsets>) -> Result<Ticket> {
         let membership = self.membership.as_mut().ok_or_else(no_group)?;
@@ -238,6 +284,8 @@ impl Core {
     /// Hands out nothing more, commits what is done with, and leaves the group. The end is told by [`Event::Closed`].
     pub(crate) fn close(&mut self, now: Now) {
         self.reading.hand().close();
+        let companions = self.reading.companions().clone();
+        companions.iter().for_each(|partition| self.reading.stop(partition));
         match &mut self.membership {
             Some(membership) => membership.close(now, &mut self.reading, &self.snapshot, &mut self.events),
             None if self.is_closed => {}
@@ -253,8 +301,10 @@ impl Core {
     /// Does what is due, and says what the driver is to do.
     pub(crate) fn tick(&mut self, now: Now, out: &mut Outbox<Event>) {
         if !self.is_closed {
-            let errors = self.topics.tick(now);
-            self.report(errors);
+            for topics in [&mut self.topics, &mut self.chosen_topics] {
+                let errors = topics.tick(now);
+                report(&self.reading, errors);
+            }
             if let Some(lookout) = &mut self.lookout {
                 lookout.tick(now, &mut out.calls);
             }
@@ -297,7 +347,8 @@ impl Core {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let membership = self.membership.as_ref().and_then(Membership::deadline);
-        let topics = self.topics.deadline().filter(|_| !self.is_closed);
+        let topics = earlier(self.topics.deadline(), self.chosen_topics.deadline());
+        let topics = topics.filter(|_| !self.is_closed);
         let lookout = self.lookout.as_ref().and_then(Lookout::deadline).filter(|_| !self.is_closed);
         [membership, topics, lookout].into_iter().fold(self.reading.deadline(), earlier)
     }
@@ -309,6 +360,14 @@ impl Core {
         if let Some(membership) = &self.membership {
             membership.check();
         }
+    }
+}
+
+fn report(reading: &Reading, errors: Vec<Trouble>) {
+    for (topic, error) in errors {
+        tracing::warn!(%topic, %error, "a topic cannot be read");
+        // No partition has this index: it stands for the topic.
+        reading.hand().fail(Some(TopicPartition::new(topic, -1)), error);
     }
 }
 

@@ -440,7 +440,10 @@ impl Membership {
         partitions: Vec<TopicPartition>,
         out: &mut Vec<Event>,
     ) {
-        self.commits.lost(now, &partitions, &mut self.commit_out);
+        // What is read beside them is committed by nobody who has lost his part in the group.
+        let companions = reading.companions().iter().cloned();
+        let not_to_be_committed: Vec<_> = partitions.iter().cloned().chain(companions).collect();
+        self.commits.lost(now, &not_to_be_committed, &mut self.commit_out);
         let lost: Vec<_> = partitions.into_iter().filter(|partition| reading.contains(partition)).collect();
         lost.iter().for_each(|partition| reading.remove(partition));
         // Whoever waits for the listener or a commit waits for nothing now.

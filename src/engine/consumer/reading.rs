@@ -1,7 +1,7 @@
 //! From assigned partitions to records: positions, fetches, and the hand-over to the user.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -50,6 +50,8 @@ pub(super) struct Reading {
     snapshot: Arc<Snapshot>,
     claims: Claims,
     partitions: BTreeMap<TopicPartition, Claim>,
+    /// Those of them that the user has chosen to read beside what the group assigns.
+    companions: BTreeSet<TopicPartition>,
     /// The topics that the positions belong to: one of the same name that is created later has another id.
     topic_ids: BTreeMap<TopicPartition, Uuid>,
     /// As which topic each name was read last.
@@ -71,6 +73,7 @@ impl Reading {
             snapshot: Arc::default(),
             claims: Claims::default(),
             partitions: BTreeMap::new(),
+            companions: BTreeSet::new(),
             topic_ids: BTreeMap::new(),
             last_read: BTreeMap::new(),
             positions,
@@ -87,8 +90,14 @@ impl Reading {
         &self.hand
     }
 
+    /// What is read, but for the [`companions`](Self::companions).
     pub(super) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
-        self.partitions.keys()
+        self.partitions.keys().filter(|partition| !self.companions.contains(partition))
+    }
+
+    /// What is read beside what the group assigns.
+    pub(super) fn companions(&self) -> &BTreeSet<TopicPartition> {
+        &self.companions
     }
 
     pub(super) fn contains(&self, partition: &TopicPartition) -> bool {
@@ -114,12 +123,28 @@ impl Reading {
         self.partitions.get(partition).copied()
     }
 
-    /// Takes on a partition; [`start_at`](Self::start_at) says where it is read from.
+    /// Takes on a partition; [`start_at`](Self::start_at) says where it is read from. If it was a companion, it is none
+    /// any more.
     pub(super) fn assign(&mut self, now: Now, partition: &TopicPartition) -> Claim {
+        if self.contains(partition) {
+            self.remove(partition);
+        }
         let claim = self.claims.next();
+        self.hand.assign(partition.clone(), claim);
+        self.take_on(now, partition, claim)
+    }
+
+    /// Takes on a partition beside what the group assigns.
+    pub(super) fn accompany(&mut self, now: Now, partition: &TopicPartition) -> Claim {
+        let claim = self.claims.next();
+        self.hand.accompany(partition.clone(), claim);
+        self.companions.insert(partition.clone());
+        self.take_on(now, partition, claim)
+    }
+
+    fn take_on(&mut self, now: Now, partition: &TopicPartition, claim: Claim) -> Claim {
         let leader = leader(&self.snapshot, partition);
         self.leaderless |= leader.is_none();
-        self.hand.assign(partition.clone(), claim);
         self.fetcher.add(now, partition.clone(), claim, leader, false);
         self.partitions.insert(partition.clone(), claim);
         claim
@@ -229,6 +254,7 @@ impl Reading {
         self.stop(partition);
         self.hand.remove(partition);
         self.partitions.remove(partition);
+        self.companions.remove(partition);
         self.topic_ids.remove(partition);
     }
 

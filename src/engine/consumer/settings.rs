@@ -82,10 +82,7 @@ impl CoreSettings {
     /// The topics that are read, as far as they are known beforehand.
     pub(crate) fn topics(&self) -> BTreeSet<TopicName> {
         match &self.source {
-            Source::Chosen { partitions, topics } => {
-                let chosen = partitions.iter().map(|(partition, _)| partition.topic.clone());
-                topics.iter().cloned().chain(chosen).collect()
-            }
+            Source::Chosen { topics, .. } => topics.clone(),
             Source::Group(membership) => membership.group.topics.clone(),
         }
     }

@@ -40,9 +40,20 @@ pub(super) type Trouble = (TopicName, Error);
 
 impl Topics {
     pub(super) fn new(now: Now, topics: BTreeSet<TopicName>, timeout: Duration) -> Self {
-        let missing = Some((now.instant, deadline_after(now, timeout)));
-        let topics = topics.into_iter().map(|topic| (topic, Watched { missing, ..Watched::default() }));
-        Self { timeout, topics: topics.collect() }
+        let mut watched = Self { timeout, topics: BTreeMap::new() };
+        topics.into_iter().for_each(|topic| watched.watch(now, topic));
+        watched
+    }
+
+    /// This topic is read from now on.
+    pub(super) fn watch(&mut self, now: Now, topic: TopicName) {
+        let missing = Some((now.instant, deadline_after(now, self.timeout)));
+        self.topics.entry(topic).or_insert_with(|| Watched { missing, ..Watched::default() });
+    }
+
+    /// This topic is read no longer.
+    pub(super) fn forget(&mut self, topic: &TopicName) {
+        self.topics.remove(topic);
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {

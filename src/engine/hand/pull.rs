@@ -72,7 +72,17 @@ impl Hand {
 
     /// The partitions that are read now.
     pub(crate) fn assignment(&self) -> Vec<TopicPartition> {
-        lock(&self.state).partitions()
+        lock(&self.state).partitions(Some(false))
+    }
+
+    /// The partitions that are read beside those that the group assigns, in order.
+    pub(crate) fn companions(&self) -> Vec<TopicPartition> {
+        lock(&self.state).partitions(Some(true))
+    }
+
+    /// All partitions that are read, in order.
+    pub(crate) fn partitions(&self) -> Vec<TopicPartition> {
+        lock(&self.state).partitions(None)
     }
 
     /// The next offset to be handed out, where it is known.

@@ -64,6 +64,15 @@ impl Hand {
         lock(&self.state).assign(partition, claim);
     }
 
+    /// Takes on a partition beside those that the group assigns.
+    pub(crate) fn accompany(&self, partition: TopicPartition, claim: Claim) {
+        let mut state = lock(&self.state);
+        state.assign(partition.clone(), claim);
+        if let Some(slot) = state.slot_mut(&partition) {
+            slot.is_companion = true;
+        }
+    }
+
     /// Reading starts here, unless the claim is no longer the partition's.
     pub(crate) fn start(&self, partition: &TopicPartition, claim: Claim, spot: Spot) {
         let mut state = lock(&self.state);

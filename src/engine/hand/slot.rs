@@ -34,6 +34,8 @@ pub(super) struct Slot {
     pub(super) is_stopped: bool,
     /// Nothing will ever be handed out any more.
     pub(super) is_given_up: bool,
+    /// Whether it is read beside what the group assigns: the user alone says how far it is done with.
+    pub(super) is_companion: bool,
     /// A batch is to be fetched again, under a new claim: what comes under this one lies behind it.
     pub(super) is_suspended: bool,
     /// What waits while the partition is paused.
@@ -62,6 +64,7 @@ impl Slot {
             is_paused: false,
             is_stopped: false,
             is_given_up: false,
+            is_companion: false,
             is_suspended: false,
             parked: VecDeque::new(),
             suspect: None,
@@ -81,7 +84,7 @@ impl Slot {
         self.done = Some(spot);
         let ledger =
             |desk: &Arc<Desk>| Arc::new(Ledger::new(Arc::clone(desk), spot.offset, spot.leader_epoch));
-        self.ledger = desk.map(ledger);
+        self.ledger = desk.filter(|_| !self.is_companion).map(ledger);
     }
 
     /// Reading goes on here, in front of what was handed out.
@@ -133,8 +136,9 @@ impl Slot {
         Some(u64::try_from(unix_ms.saturating_sub(timestamp)).unwrap_or(0))
     }
 
+    /// How far the user has got, unless the user alone says so.
     pub(super) fn progress(&self) -> Option<Progress> {
-        let position = self.position?;
+        let position = self.position.filter(|_| !self.is_companion)?;
         let done = match &self.ledger {
             Some(ledger) => {
                 let (offset, leader_epoch) = ledger.prefix();

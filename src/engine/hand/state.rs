@@ -379,15 +379,18 @@ impl State {
         requests
     }
 
-    pub(super) fn partitions(&self) -> Vec<TopicPartition> {
-        let mut partitions: Vec<_> = self.places.keys().cloned().collect();
+    /// All partitions; or only those beside, or only those of, the assignment.
+    pub(super) fn partitions(&self, companions: Option<bool>) -> Vec<TopicPartition> {
+        let slots = self.places.values().filter_map(|at| self.slots.get(*at));
+        let asked = slots.filter(|slot| companions.is_none_or(|asked| slot.is_companion == asked));
+        let mut partitions: Vec<_> = asked.map(|slot| slot.partition.clone()).collect();
         partitions.sort_unstable();
         partitions
     }
 
     #[cfg(test)]
     pub(super) fn reads(&self) -> Vec<TopicPartition> {
-        let mut partitions = self.partitions();
+        let mut partitions = self.partitions(None);
         partitions.retain(|partition| self.slot(partition).is_some_and(|slot| !slot.is_stopped));
         partitions
     }

@@ -87,11 +87,17 @@ impl Membership {
                 self.commit_last(now, reading, snapshot, partitions);
                 self.go_on(now, reading, snapshot, out);
             }
-            Phase::Committing { partitions } if self.commits.is_done_with(&partitions) => {
+            Phase::Committing { partitions } if self.is_committed(reading, &partitions) => {
                 self.given_up(now, reading, snapshot, partitions, out);
             }
             phase => self.phase = phase,
         }
+    }
+
+    /// Whether no commit of these is under way; before leaving, nor of what is read beside them.
+    fn is_committed(&self, reading: &Reading, partitions: &[TopicPartition]) -> bool {
+        let mut all = partitions.iter().chain(reading.companions().iter().filter(|_| self.closing.is_some()));
+        all.all(|partition| self.commits.is_done_with(partition))
     }
 
     pub(super) fn given_up(

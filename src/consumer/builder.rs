@@ -62,6 +62,24 @@ impl ConsumerBuilder {
         self
     }
 
+    /// As [`topics_matching`](Self::topics_matching), but the group's coordinator says which topics match, for all its
+    /// members alike (KIP-848): the consumer asks for no topic by itself, learns of a new one with its next assignment,
+    /// and gets those alone that it may describe. Only in groups, and only by the consumer protocol with heartbeats of
+    /// version 1: Kafka 4.0 and newer. Java: `subscribe(SubscriptionPattern)`.
+    ///
+    /// The syntax is that of [RE2/J](https://github.com/google/re2j), and the whole name has to match. Brokers look for new
+    /// topics some ten seconds after one was created, and otherwise as often as
+    /// `group.consumer.regex.refresh.interval.ms` says. With [`Position::Latest`] they are read from where they end
+    /// when they are assigned: which topics are new is not known here.
+    ///
+    /// An expression that the coordinator does not take is told by [`Consumer::next`], with
+    /// [`Code::INVALID_REGULAR_EXPRESSION`](crate::Code::INVALID_REGULAR_EXPRESSION); a coordinator that matches none, with
+    /// [`ErrorKind::UnsupportedVersion`](crate::ErrorKind::UnsupportedVersion).
+    pub fn topics_matched_by_brokers(mut self, pattern: impl Into<String>) -> Self {
+        self.settings.brokers_pattern = Some(pattern.into());
+        self
+    }
+
     /// Single partitions to read, and where to start in each. For readers without a group.
     pub fn partitions(mut self, partitions: impl IntoIterator<Item = (TopicPartition, Position)>) -> Self {
         self.settings.partitions.extend(partitions);

@@ -109,6 +109,7 @@ pub(super) struct Settings {
     pub(super) topics: BTreeSet<TopicName>,
     /// A regular expression for names of topics.
     pub(super) pattern: Option<String>,
+    pub(super) brokers_pattern: Option<String>,
     pub(super) partitions: Vec<(TopicPartition, Position)>,
     pub(super) start_at: Position,
     pub(super) on_out_of_range: OnOutOfRange,
@@ -141,6 +142,7 @@ impl Settings {
             group,
             topics: BTreeSet::new(),
             pattern: None,
+            brokers_pattern: None,
             partitions: Vec::new(),
             start_at: Position::Earliest,
             on_out_of_range: OnOutOfRange::default(),
@@ -218,6 +220,7 @@ impl Settings {
                 group: group.into(),
                 instance_id: self.group_instance_id.as_deref().map(Into::into),
                 topics: self.topics.clone(),
+                regex: self.brokers_pattern.as_deref().map(Str::from),
                 rack: config.client_rack.as_deref().map(Str::from),
                 assignors: self.assignors.clone(),
                 server_assignor: self.server_assignor.as_deref().map(Str::from),
@@ -228,6 +231,8 @@ impl Settings {
                 retry,
             },
             protocol: match self.protocol {
+                // Members by the classic protocol match by themselves.
+                GroupProtocol::Auto if self.brokers_pattern.is_some() => settings::GroupProtocol::Consumer,
                 GroupProtocol::Auto => settings::GroupProtocol::Auto,
                 GroupProtocol::Classic => settings::GroupProtocol::Classic,
                 GroupProtocol::Consumer => settings::GroupProtocol::Consumer,
@@ -289,9 +294,10 @@ impl Settings {
             let reason = format!("it is {} bytes long; the protocol has room for {MAX_NAME}", group.len());
             problems.add("group", &shortened(group), reason);
         }
-        if self.topics.is_empty() && self.pattern.is_none() {
+        if self.topics.is_empty() && self.pattern.is_none() && self.brokers_pattern.is_none() {
             problems.add("topics", "", "a member of a group subscribes to at least one topic");
         }
+        self.check_brokers_pattern(problems);
         if let Some((partition, _)) = self.partitions.first() {
             let reason = "a group assigns the partitions; choose them with Client::reader";
             problems.add("partitions", partition, reason);
@@ -336,6 +342,24 @@ impl Settings {
         }
     }
 
+    fn check_brokers_pattern(&self, problems: &mut Problems) {
+        const SETTING: &str = "topics_matched_by_brokers";
+        let Some(pattern) = &self.brokers_pattern else { return };
+        if pattern.is_empty() {
+            problems.add(SETTING, "", "it is empty, and matches no topic");
+        }
+        if pattern.len() > MAX_NAME {
+            let reason = format!("it is {} bytes long; the protocol has room for {MAX_NAME}", pattern.len());
+            problems.add(SETTING, &shortened(pattern), reason);
+        }
+        if self.pattern.is_some() {
+            problems.add(SETTING, pattern, "topics_matching is set too; one of them says it all");
+        }
+        if self.protocol == GroupProtocol::Classic {
+            problems.add(SETTING, pattern, "brokers match only for members by the consumer protocol");
+        }
+    }
+
     fn check_assignors(&self, problems: &mut Problems) {
         if self.assignors.is_empty() {
             problems.add("assignors", "", "members of a group agree on one: there must be at least one");
@@ -360,6 +384,7 @@ impl Settings {
             ("commit", self.commit.is_some()),
             ("group_instance_id", self.group_instance_id.is_some()),
             ("on_rebalance", self.listener.is_some()),
+            ("topics_matched_by_brokers", self.brokers_pattern.is_some()),
         ];
         for (setting, _) in needs_group.iter().filter(|(_, is_set)| *is_set) {
             problems.add(setting, "", "a reader is in no group; use Client::consumer");

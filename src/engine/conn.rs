@@ -392,8 +392,7 @@ impl<R> Link<R> {
         let frame = match request.encode_frame(version, correlation_id, Some(&self.settings.client_id)) {
             Ok(frame) => frame,
             Err(error) => {
-                let detail = format!("the request does not fit its format: {error}");
-                return Err((reply, self.peer.io(std::io::ErrorKind::InvalidInput, detail)));
+                return Err((reply, self.peer.unencodable(request.key(), version, &error, &self.versions)));
             }
         };
         self.next_correlation_id = correlation_id.checked_add(1).unwrap_or(0);

@@ -534,11 +534,14 @@ fn membership(
 ) -> MembershipSettings {
     let session_timeout = Duration::from_millis(6_000 + random.below(6_000));
     let max_poll_interval = session_timeout + Duration::from_millis(random.below(15_000));
+    // For some the coordinator matches the topic's name.
+    let is_matched = way == Way::Consumer && random.below(3) == 0;
     MembershipSettings {
         group: GroupSettings {
             group: GROUP.into(),
             instance_id: instance.map(|name| format!("instance-{name}").as_str().into()),
-            topics,
+            topics: if is_matched { BTreeSet::new() } else { topics },
+            regex: is_matched.then(|| format!("{TOPIC}|none").as_str().into()),
             rack: None,
             assignors: match way {
                 Way::Eager => vec![Arc::new(RangeAssignor)],

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use milena::{
-    Client, Config, Consumer, ConsumerBuilder, ErrorKind, GroupProtocol, Position, Record, testing::Cluster,
+    Client, Code, Config, Consumer, ConsumerBuilder, ErrorKind, GroupProtocol, Position, Record,
+    testing::Cluster,
 };
 
-use crate::support::{LONG, cluster, take, take_sorted};
+use crate::groups::settle;
+use crate::support::{LONG, cluster, error, take, take_sorted};
 
 const AGE: Duration = Duration::from_secs(30);
 
@@ -118,4 +120,70 @@ async fn an_expression_that_is_none_is_refused_by_name() {
     let ErrorKind::Config { problems, .. } = refused.kind() else { panic!("{refused}") };
     let [problem] = &problems[..] else { panic!("{refused}") };
     assert_eq!((problem.setting, problem.value.as_str()), ("topics_matching", "orders("));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_coordinator_says_which_topics_match() {
+    let (cluster, client) = cluster(2, 2).await;
+    for topic in ["orders.1", "orders.2", "old.orders.1"] {
+        cluster.create_topic(topic, 2).await.unwrap();
+    }
+    for (topic, value) in [("orders.1", 1), ("orders.2", 2), ("old.orders.1", 3), ("t", 4)] {
+        write(&cluster, topic, &[value]).await;
+    }
+    let member = client.consumer("g").topics(["t"]).topics_matched_by_brokers(r"orders\..*");
+    let first = member.clone().build().unwrap();
+    assert_eq!(take_sorted(&first, 3).await, [1, 2, 4]);
+    assert_eq!(first.assignment().len(), 6);
+    let second = member.build().unwrap();
+    settle(&[(&first, 3), (&second, 3)]).await;
+
+    cluster.create_topic("orders.3", 4).await.unwrap();
+    write(&cluster, "orders.3", &[5]).await;
+    let read = settle(&[(&first, 5), (&second, 5)]).await;
+    let read = if read.is_empty() { vec![either(&first, &second).await] } else { read };
+    assert_eq!(read, [5]);
+    // A view that is taken much later still has what is read.
+    for _ in 0..60 {
+        for member in [&first, &second] {
+            let quiet = tokio::time::timeout(Duration::from_secs(30), member.next()).await;
+            assert!(quiet.is_err(), "{quiet:?}");
+        }
+    }
+    write(&cluster, "orders.3", &[6]).await;
+    assert_eq!(either(&first, &second).await, 6);
+    cluster.delete_topic("orders.1").await.unwrap();
+    settle(&[(&first, 4), (&second, 4)]).await;
+    first.close().await.unwrap();
+    second.close().await.unwrap();
+}
+
+/// What one of the two reads next.
+async fn either(first: &Consumer, second: &Consumer) -> i32 {
+    tokio::select! {
+        read = take(first, 1) => read[0],
+        read = take(second, 1) => read[0],
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expression_that_no_coordinator_takes_is_told() {
+    let (_cluster, client) = cluster(1, 1).await;
+    let member = client.consumer("g").topics_matched_by_brokers("orders(").build().unwrap();
+    let told = error(&member).await;
+    assert_eq!(told.code(), Some(Code::INVALID_REGULAR_EXPRESSION), "{told}");
+    assert!(told.to_string().contains("orders("), "{told}");
+
+    let settings = |builder: ConsumerBuilder| -> Vec<&'static str> {
+        match builder.build().unwrap_err().kind() {
+            ErrorKind::Config { problems, .. } => problems.iter().map(|problem| problem.setting).collect(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let setting = ["topics_matched_by_brokers"];
+    let member = || client.consumer("g").topics_matched_by_brokers("orders");
+    assert_eq!(settings(member().protocol(GroupProtocol::Classic)), setting);
+    assert_eq!(settings(member().topics_matching("orders")), setting);
+    assert_eq!(settings(member().topics_matched_by_brokers("")), setting);
+    assert_eq!(settings(client.reader().topics(["t"]).topics_matched_by_brokers("orders")), setting);
 }

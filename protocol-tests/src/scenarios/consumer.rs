@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use milena::{
-    Client, Compression, Consumer, Error, ErrorKind, GroupProtocol, Isolation, NewTopic, Offset, OffsetSpec,
-    OnOutOfRange, Position, Record, TopicPartition,
+    Client, Code, Compression, Consumer, Error, ErrorKind, GroupProtocol, Isolation, NewTopic, Offset,
+    OffsetSpec, OnOutOfRange, Position, Record, TopicPartition,
 };
 
+use crate::broker::Version;
 use crate::suite::{Seen, Stage, eventually, take, text};
+use crate::target::Target;
 
 const FETCH: i16 = 1;
 
@@ -350,5 +352,43 @@ pub(crate) async fn topics_are_read_whose_names_match(stage: Stage) {
         client.admin().delete_topics([name("a")]).await.unwrap();
         shares(2).await;
         consumer.close().await.unwrap();
+    }
+}
+
+/// The group's coordinator says which topics match (KIP-848), those that appear later too; an older one says that it does
+/// not.
+pub(crate) async fn topics_are_read_that_the_coordinator_matches(stage: Stage) {
+    let client = stage.client().await;
+    let name = |end: &str| stage.name(end);
+    let pattern = format!("{}(a|b)+", name("").replace('.', r"\."));
+    let member = || client.consumer(name("group")).topics_matched_by_brokers(&pattern).build().unwrap();
+    let member = member();
+    if matches!(stage.target(), Target::Kafka { version: Version::V3_9_1, .. }) {
+        let told = member.next().await.unwrap().unwrap_err();
+        assert!(matches!(told.kind(), ErrorKind::UnsupportedVersion { .. }), "{told}");
+        return;
+    }
+    for (end, value) in [("a", "1"), ("ab", "2"), ("abc", "no match")] {
+        stage.create(&client, NewTopic::new(name(end)).partitions(2)).await;
+        stage.described(&client, &name(end)).await;
+        stage.write(&client, &TopicPartition::new(name(end), 0), &[value.to_owned()]).await;
+    }
+    let mut read: Vec<_> = take(&member, 2).await.iter().map(text).collect();
+    read.sort();
+    assert_eq!(read, ["1", "2"]);
+    client.admin().delete_topics([name("a")]).await.unwrap();
+    eventually("what has gone is not assigned any more", async || {
+        let _ = tokio::time::timeout(Duration::from_millis(50), member.next()).await;
+        (member.assignment().len() == 2).then_some(())
+    })
+    .await;
+    member.close().await.unwrap();
+
+    // As Kafka's expressions, which look neither ahead nor back.
+    for wrong in ["a(", "(?=a)b"] {
+        let member = client.consumer(name("wrong")).topics_matched_by_brokers(wrong).build().unwrap();
+        let told = member.next().await.unwrap().unwrap_err();
+        assert_eq!(told.code(), Some(Code::INVALID_REGULAR_EXPRESSION), "{told}");
+        assert!(told.to_string().contains(wrong), "{told}");
     }
 }

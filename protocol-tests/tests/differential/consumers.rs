@@ -105,6 +105,13 @@ fn refused(talk: &mut Talk) {
     let mut assignor = full("a");
     assignor["ServerAssignor"] = json!("nearest");
     ask(talk, "an unknown assignor", assignor);
+    for wrong in ["(", "(?=a)b", "a)(b", "[b-a]", "*", r"\"] {
+        let step = format!("the expression {wrong}");
+        let mut expression = full("a");
+        expression["SubscribedTopicRegex"] = json!(wrong);
+        ask(talk, &step, expression);
+        talk.expect("/ErrorCode", 128);
+    }
     ask(talk, "a member of no group", beat("a", 1));
     ask(talk, "who leaves no group", beat("a", -1));
 }

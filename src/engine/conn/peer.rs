@@ -6,6 +6,7 @@ use crate::{
     error::{Error, ErrorKind},
     types::NodeId,
     wire::{
+        codec::EncodeError,
         frame::FrameError,
         str::Str,
         versions::{ApiKey, Versions},
@@ -106,5 +107,23 @@ impl Peer {
             theirs: versions.advertised(key).map(|range| (range.min, range.max)),
         }
         .into()
+    }
+
+    /// Why a request was not written. What the version that both speak cannot carry needs a newer broker.
+    pub(crate) fn unencodable(
+        &self,
+        key: ApiKey,
+        version: i16,
+        error: &EncodeError,
+        versions: &Versions,
+    ) -> Error {
+        if let EncodeError::UnsupportedField { .. } | EncodeError::Null { .. } = error {
+            tracing::debug!(peer = %self, %error, "the broker is too old for a request");
+            let (request, ours) = (key.name(), (version.saturating_add(1), key.supported().max));
+            let theirs = versions.advertised(key).map(|range| (range.min, range.max));
+            return ErrorKind::UnsupportedVersion { request, ours, theirs }.into();
+        }
+        let detail = format!("the request does not fit its format: {error}");
+        self.io(std::io::ErrorKind::InvalidInput, detail)
     }
 }

@@ -57,7 +57,7 @@ pub(super) struct Membership {
     group_out: Outbox<group::Event>,
     commit_out: Outbox<commit::Event>,
     phase: Phase,
-    /// Topics that the leader of the group has to know.
+    /// Topics that the group has to know.
     wanted: BTreeSet<TopicName>,
     auto: AutoCommit,
     /// Changes that the listener works on, and what is read once it has returned.

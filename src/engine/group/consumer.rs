@@ -10,6 +10,7 @@
 //! what is new is taken on, and the next heartbeat says what is owned now. Heartbeats go on all the while.
 
 mod assignment;
+mod names;
 mod requests;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 };
 
 use assignment::Assignment;
+use names::Names;
 
 use super::{
     heartbeat::Heartbeat,
@@ -60,6 +62,8 @@ pub(crate) struct ConsumerGroup {
     is_spent: bool,
     state: State,
     assignment: Assignment,
+    /// Where the coordinator says which topics are read, because their names match.
+    names: Option<Names>,
     heartbeat: Heartbeat,
     /// Whether the next heartbeat says everything: the coordinator may not have got the last one, or may be another.
     is_full: bool,
@@ -107,6 +111,10 @@ enum State {
 impl ConsumerGroup {
     pub(crate) fn new(settings: GroupSettings, now: Now, tokens: Tokens, mut random: Random) -> Self {
         let heartbeat = Heartbeat::new(now, settings.heartbeat_interval, settings.session_timeout);
+        let names = settings.regex.is_some().then(|| {
+            let random = Random::new(random.next_u64());
+            Names::new(settings.request_timeout, settings.retry, random)
+        });
         Self {
             settings,
             coordinator: None,
@@ -115,6 +123,7 @@ impl ConsumerGroup {
             is_spent: false,
             state: State::Out,
             assignment: Assignment::default(),
+            names,
             heartbeat,
             is_full: true,
             not_before: None,
@@ -278,9 +287,12 @@ impl ConsumerGroup {
 
     /// Takes the next step from what is owned to what is assigned.
     fn reconcile(&mut self, now: Now, snapshot: &Snapshot, out: &mut Outbox<Event>) {
-        if !matches!(self.state, State::Stable) {
+        if !matches!(self.state, State::Stable) || self.assignment.is_reached() {
             return;
         }
+        let assigned = self.assignment.topics();
+        let names = self.names.as_mut().and_then(|names| names.look_for(&assigned, snapshot));
+        out.events.extend(names.map(Event::Want));
         let step = self.assignment.step(snapshot);
         if !step.is_unresolved {
             self.refresh_at = None;
@@ -469,6 +481,9 @@ impl Protocol for ConsumerGroup {
             self.rejoin(now, out);
         }
         if self.is_member() {
+            if let Some(names) = &mut self.names {
+                names.tick(now, &mut self.tokens, &mut out.calls);
+            }
             self.beat(now, out);
         }
         if matches!(self.state, State::Due(at) if at <= now.instant) {
@@ -481,8 +496,11 @@ impl Protocol for ConsumerGroup {
             State::Due(at) => Some(*at).filter(|_| self.coordinator.is_some()),
             State::Stable | State::Revoking(_) => {
                 let refresh = self.refresh_at.filter(|_| matches!(self.state, State::Stable));
+                let names = self.names.as_ref().and_then(Names::deadline);
                 let news = self.not_before.filter(|_| self.coordinator.is_some() && self.heartbeat.is_idle());
-                [self.give_up_by, refresh, news].into_iter().fold(Some(self.heartbeat.deadline()), earlier)
+                [self.give_up_by, refresh, news, names]
+                    .into_iter()
+                    .fold(Some(self.heartbeat.deadline()), earlier)
             }
             State::Out | State::Joining { .. } | State::Leaving { .. } | State::Dead => None,
         }
@@ -491,6 +509,13 @@ impl Protocol for ConsumerGroup {
     fn answer(&mut self, now: Now, token: Token, outcome: Outcome, out: &mut Outbox<Event>) {
         if let Some(sent) = self.heartbeat.answered(token) {
             return self.answered(now, sent, outcome, out);
+        }
+        if let Some(names) = self.names.as_mut().filter(|names| names.awaits(token)) {
+            match names.answer(now, outcome) {
+                Ok(names) => out.events.extend(names.map(Event::Want)),
+                Err(error) => out.events.push(Event::Refused(error)),
+            }
+            return;
         }
         match self.state {
             State::Joining { token: asked, sent } if asked == token => self.answered(now, sent, outcome, out),

@@ -64,7 +64,7 @@ pub(crate) enum Event {
     Lost(Vec<TopicPartition>),
     /// The node is not the coordinator, or cannot be reached.
     CoordinatorLost(NodeId),
-    /// As leader it must know the partitions of these topics.
+    /// The partitions of these topics must be known: the leader assigns them, or they are assigned already.
     Want(BTreeSet<TopicName>),
     /// The coordinator refuses for a reason that asking again does not change. It is asked again all the same, slowly.
     Refused(Error),

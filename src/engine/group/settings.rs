@@ -16,6 +16,8 @@ pub(crate) struct GroupSettings {
     /// The name of a static member (KIP-345).
     pub(crate) instance_id: Option<Str>,
     pub(crate) topics: BTreeSet<TopicName>,
+    /// The coordinator matches the names of topics with this, beside those topics (KIP-848).
+    pub(crate) regex: Option<Str>,
     /// Where the member stands, for assignors that know racks (KIP-881).
     pub(crate) rack: Option<Str>,
     /// Who may say who reads what under the classic protocol, the most wanted one first. At least one.
@@ -74,6 +76,7 @@ impl GroupSettings {
             group: "g".into(),
             instance_id: instance_id.map(Str::from),
             topics: ["t".into()].into(),
+            regex: None,
             rack: None,
             assignors: vec![Arc::new(crate::engine::assign::RangeAssignor)],
             server_assignor: None,

@@ -1,6 +1,7 @@
 //! Connections that cannot be had, are lost, or stand idle.
 
 use super::*;
+use crate::wire::messages::ConsumerGroupHeartbeatRequest;
 
 #[test]
 fn a_failed_attempt_fails_who_waits_and_the_next_comes_later_each_time() {
@@ -148,4 +149,24 @@ fn a_broker_that_moved_is_connected_to_where_it_is() {
     rig.connect();
     rig.answer(ProduceResponse::default().into());
     assert_eq!(rig.ids(), [6]);
+}
+
+#[test]
+fn what_an_old_broker_cannot_be_asked_says_which_versions_could() {
+    let mut rig = Rig::new(Purpose::COORDINATOR);
+    let key = ApiKey::ConsumerGroupHeartbeat;
+    let request = ConsumerGroupHeartbeatRequest {
+        subscribed_topic_regex: Some("t.*".into()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    rig.submit(1, request.into(), ms(1000));
+    rig.dialed(Ok(()));
+    rig.write_all();
+    rig.answer(versions([(key.number(), 0, 0)]).into());
+    let (1, Err(failure)) = rig.outcome() else { panic!() };
+    let ErrorKind::UnsupportedVersion { request, ours, theirs } = failure.error.kind() else {
+        panic!("{failure:?}")
+    };
+    assert_eq!((*request, *ours, *theirs), ("ConsumerGroupHeartbeat", (1, 1), Some((0, 0))));
+    assert!(!failure.maybe_sent);
 }

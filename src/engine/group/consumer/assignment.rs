@@ -33,7 +33,7 @@ pub(super) struct Assignment {
 pub(super) struct Step {
     pub(super) revoke: Vec<TopicPartition>,
     pub(super) add: Vec<TopicPartition>,
-    /// Whether partitions are assigned whose topics' names are not known.
+    /// Whether partitions are assigned of topics that are not in the view of the cluster.
     pub(super) is_unresolved: bool,
 }
 
@@ -43,6 +43,16 @@ impl Assignment {
         self.target =
             topics.flat_map(|topic| topic.partitions.into_iter().map(move |p| (topic.topic_id, p))).collect();
         self.is_reached = false;
+    }
+
+    /// Whether what is owned is what was assigned.
+    pub(super) fn is_reached(&self) -> bool {
+        self.is_reached
+    }
+
+    /// The topics of what was assigned.
+    pub(super) fn topics(&self) -> BTreeSet<Uuid> {
+        self.target.iter().map(|(topic, _)| *topic).collect()
     }
 
     /// What is to be given up, or else what is taken on.

@@ -14,6 +14,7 @@ pub(super) fn full(
         rack_id: settings.rack.clone(),
         rebalance_timeout_ms: i32::try_from(settings.rebalance_timeout.as_millis()).unwrap_or(i32::MAX),
         subscribed_topic_names: Some(settings.topics.iter().map(Str::from).collect()),
+        subscribed_topic_regex: settings.regex.clone(),
         server_assignor: settings.server_assignor.clone(),
         ..head
     }

@@ -1,7 +1,8 @@
 //! The members of a group under the consumer protocol (KIP-848): the coordinator assigns, and takes each member from what
 //! it owns to what it is assigned, epoch by epoch.
 //!
-//! Unlike Kafka's from 4.3 on it assigns at once, and not in the background. It does not match regular expressions.
+//! Unlike Kafka's from 4.3 on it assigns at once, and not in the background; and so it matches regular expressions, in the
+//! syntax of the crate `regex-lite`.
 
 mod member;
 mod uniform;
@@ -131,7 +132,8 @@ impl Members {
         let owned = member::owned(request);
         let before = member.assigned.clone();
         member.reconcile(call.now, self.epoch, owned.as_ref(), |key| is_taken.contains(key));
-        let is_full = request.subscribed_topic_names.is_some() && owned.is_some();
+        let subscribes = request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some();
+        let is_full = subscribes && owned.is_some();
         let tells = request.member_epoch == JOIN || is_full || member.assigned != before;
         Ok(ConsumerGroupHeartbeatResponse {
             member_id: Some(id),
@@ -222,18 +224,18 @@ impl Members {
 
     /// The topics that anybody wants and that are there.
     fn wanted(&self, topics: &Topics) -> Topics {
-        let wanted: BTreeSet<&Str> = self.members.values().flat_map(|member| &member.topics).collect();
         topics
             .iter()
-            .filter(|(name, _)| wanted.contains(name))
+            .filter(|(name, _)| self.members.values().any(|member| member.wants(name)))
             .map(|(name, of)| (name.clone(), *of))
             .collect()
     }
 
     fn assign(&mut self) {
         let wishes = self.members.iter().map(|(id, member)| {
-            let topics = member.topics.iter().filter_map(|topic| self.assigned_with.get(topic));
-            (id.clone(), uniform::Wish { topics: topics.copied().collect(), has: member.target.clone() })
+            let topics = self.assigned_with.iter().filter(|(name, _)| member.wants(name));
+            let topics = topics.map(|(_, of)| *of).collect();
+            (id.clone(), uniform::Wish { topics, has: member.target.clone() })
         });
         for (id, target) in uniform::assign(wishes.collect()) {
             if let Some(member) = self.members.get_mut(&id) {
@@ -273,8 +275,10 @@ pub(in crate::testing::broker) fn check(
         let reason = format!("ServerAssignor {assignor} is not supported. Supported assignors: {known}.");
         return Err((Code::UNSUPPORTED_ASSIGNOR, reason));
     }
-    if request.subscribed_topic_regex.as_ref().is_some_and(|regex| !regex.is_empty()) {
-        let reason = "the embedded broker does not match regular expressions".to_owned();
+    if let Some(regex) = &request.subscribed_topic_regex
+        && let Err(error) = member::expression(regex)
+    {
+        let reason = format!("SubscribedTopicRegex `{regex}` is not a valid regular expression: {error}.");
         return Err((Code::INVALID_REGULAR_EXPRESSION, reason));
     }
     if joins {
@@ -284,7 +288,7 @@ pub(in crate::testing::broker) fn check(
         if request.topic_partitions.as_ref().is_none_or(|owned| !owned.is_empty()) {
             return invalid("TopicPartitions must be empty when (re-)joining.");
         }
-        if request.subscribed_topic_names.is_none() {
+        if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none() {
             return invalid(
                 "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
             );

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use regex_lite::Regex;
+
 use crate::engine::machine::{Now, deadline_after};
 use crate::wire::messages::ConsumerGroupHeartbeatRequest;
 use crate::wire::str::Str;
@@ -20,11 +22,23 @@ pub(super) fn owned(request: &ConsumerGroupHeartbeatRequest) -> Option<BTreeSet<
     Some(topics.flat_map(|topic| topic.partitions.iter().map(|p| (topic.topic_id, *p))).collect())
 }
 
+/// A regular expression that the whole name of a topic has to match; none, if it is empty.
+pub(super) fn expression(regex: &str) -> Result<Option<Regex>, regex_lite::Error> {
+    if regex.is_empty() {
+        return Ok(None);
+    }
+    // Alone first: a parenthesis too many would close the group around it.
+    Regex::new(regex)?;
+    Regex::new(&format!("^(?:{regex})$")).map(Some)
+}
+
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) instance: Option<Str>,
     rebalance: Duration,
-    pub(super) topics: BTreeSet<Str>,
+    topics: BTreeSet<Str>,
+    /// With which the names of topics are matched.
+    regex: Option<(Str, Regex)>,
     pub(super) epoch: i32,
     /// The epoch before, in which a member speaks that has not got the last answer.
     previous: i32,
@@ -46,6 +60,7 @@ impl Member {
             instance,
             rebalance: Duration::ZERO,
             topics: BTreeSet::new(),
+            regex: None,
             epoch: 0,
             previous: 0,
             target: BTreeSet::new(),
@@ -97,11 +112,23 @@ impl Member {
         if let Ok(ms) = u64::try_from(request.rebalance_timeout_ms) {
             self.rebalance = Duration::from_millis(ms);
         }
-        let Some(topics) = &request.subscribed_topic_names else { return false };
-        let topics: BTreeSet<Str> = topics.iter().cloned().collect();
-        let has_news = topics != self.topics;
-        self.topics = topics;
+        let mut has_news = false;
+        if let Some(topics) = &request.subscribed_topic_names {
+            let topics: BTreeSet<Str> = topics.iter().cloned().collect();
+            has_news |= topics != self.topics;
+            self.topics = topics;
+        }
+        if let Some(regex) = &request.subscribed_topic_regex {
+            has_news |= self.regex.as_ref().map_or("", |(regex, _)| regex) != &**regex;
+            self.regex = expression(regex).ok().flatten().map(|compiled| (regex.clone(), compiled));
+        }
         has_news
+    }
+
+    /// Whether it reads a topic of this name.
+    pub(super) fn wants(&self, topic: &str) -> bool {
+        let matches = |(_, regex): &(Str, Regex)| regex.is_match(topic);
+        self.topics.contains(topic) || self.regex.as_ref().is_some_and(matches)
     }
 
     /// Goes the next step to what is assigned in `epoch`. `owned` is what the member says that it has.

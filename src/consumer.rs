@@ -3,6 +3,7 @@
 mod builder;
 mod companions;
 mod driver;
+mod events;
 mod handle;
 mod inner;
 mod listener;
@@ -11,6 +12,7 @@ mod settings;
 mod stream;
 
 pub use builder::ConsumerBuilder;
+pub use events::ConsumerEvents;
 pub use handle::Consumer;
 pub use inner::ConsumerHandle;
 pub use listener::RebalanceListener;

@@ -90,13 +90,15 @@ pub use client::Client;
 pub use config::Config;
 #[cfg(feature = "net")]
 pub use consumer::{
-    Commit, Consumer, ConsumerBuilder, ConsumerHandle, GroupProtocol, OnOutOfRange, OnRecreated,
-    OnTruncation, PartitionStream, RebalanceListener, RecordStream,
+    Commit, Consumer, ConsumerBuilder, ConsumerEvents, ConsumerHandle, GroupProtocol, OnOutOfRange,
+    OnRecreated, OnTruncation, PartitionStream, RebalanceListener, RecordStream,
 };
 pub use engine::assign::{
     Assignor, CooperativeStickyAssignor, GroupMember, RangeAssignor, RoundRobinAssignor, StickyAssignor,
     SubscribedTopics,
 };
+#[cfg(feature = "net")]
+pub use engine::hand::ConsumerEvent;
 pub use error::{Attempt, Code, ConfigProblem, Error, ErrorKind, Resource, Result};
 pub use message::{Batch, Headers, Message, RecordRef, Records};
 #[cfg(feature = "net")]

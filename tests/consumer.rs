@@ -12,6 +12,8 @@ mod cancel;
 mod companions;
 #[path = "consumer/consumer_groups.rs"]
 mod consumer_groups;
+#[path = "consumer/events.rs"]
+mod events;
 #[path = "consumer/faults.rs"]
 mod faults;
 #[path = "consumer/groups.rs"]

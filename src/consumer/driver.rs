@@ -239,6 +239,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.client.release(self.owner);
+        self.hand.tell_no_more();
         for partition in self.hand.partitions() {
             self.client.counters().no_longer_consumed(&partition);
         }

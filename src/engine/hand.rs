@@ -5,6 +5,7 @@
 //! a record is handed out: a call that is dropped before has taken nothing.
 
 mod aborted;
+mod events;
 mod item;
 mod member;
 mod pull;
@@ -14,6 +15,7 @@ mod state;
 mod stream;
 mod types;
 
+pub use self::events::ConsumerEvent;
 pub(crate) use self::{
     pull::{Pull, Stage},
     shared::{Activity, Hand},

@@ -25,6 +25,7 @@ use crate::{
         commit::{self, Commits, Offsets, Ticket},
         coordinator::{self, Coordinator, Subject},
         group::{self, Classic, ConsumerGroup, Protocol},
+        hand::ConsumerEvent,
         machine::{Call, Now, Outbox, Outcome, Token, Tokens, deadline_after, earlier},
         partition::{Claim, Spot},
     },
@@ -34,6 +35,7 @@ use crate::{
 };
 
 mod giving_up;
+mod rebalance;
 mod starting;
 
 /// The tags of the machines' tokens.
@@ -69,6 +71,8 @@ pub(super) struct Membership {
     tickets: u64,
     changes: u64,
     attendance: Attendance,
+    /// Since when the member's share is not settled.
+    rebalance_since: Option<Instant>,
     /// Whether it was told to become a member.
     has_joined: bool,
     closing: Option<Instant>,
@@ -147,6 +151,7 @@ impl Membership {
             tickets: 0,
             changes: 0,
             attendance,
+            rebalance_since: None,
             has_joined: false,
             closing: None,
         }
@@ -317,6 +322,7 @@ impl Membership {
                 break;
             }
         }
+        self.look_at_rebalance(now, reading);
         if self.closing.is_some_and(|at| at <= now.instant) && !self.is_closed() {
             tracing::warn!(group = %self.settings.group.group, "closing took too long: the group is left without a word");
             self.phase = Phase::Closed;
@@ -372,8 +378,12 @@ impl Membership {
                 identity.iter().for_each(|identity| self.commits.renew(identity));
                 reading.hand().set_member(identity.as_ref().map(Into::into));
             }
-            group::Event::Assigned(partitions) => self.assigned(now, reading, partitions, out),
+            group::Event::Assigned(partitions) => {
+                self.rebalances(now, reading);
+                self.assigned(now, reading, partitions, out);
+            }
             group::Event::Revoke(partitions) => {
+                self.rebalances(now, reading);
                 if self.closing.is_none() {
                     self.give_up(now, reading, snapshot, partitions, out);
                 }
@@ -452,6 +462,7 @@ impl Membership {
         }
         if !lost.is_empty() {
             tracing::warn!(group = %self.settings.group.group, ?lost, "partitions were lost: what was not committed is read again by others");
+            reading.hand().tell(ConsumerEvent::PartitionsLost { partitions: lost.clone() });
             if self.settings.has_listener {
                 self.tell(Change::Lost(lost), out);
             }
@@ -462,7 +473,9 @@ impl Membership {
 
     fn committed(&mut self, now: Now, event: commit::Event, reading: &mut Reading, out: &mut Vec<Event>) {
         match event {
-            commit::Event::Committed { ticket, result } => self.commit_done(now, ticket, result, out),
+            commit::Event::Committed { ticket, result } => {
+                self.commit_done(now, ticket, result, reading, out);
+            }
             commit::Event::Fetched { ticket, result } => match self.starts.remove(&ticket) {
                 Some(starts) => self.starts_known(now, starts, result, reading),
                 None => out.push(Event::Looked { ticket, result }),
@@ -471,14 +484,21 @@ impl Membership {
         }
     }
 
-    fn commit_done(&mut self, now: Now, ticket: Ticket, result: Result<()>, out: &mut Vec<Event>) {
+    fn commit_done(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        result: Result<()>,
+        reading: &Reading,
+        out: &mut Vec<Event>,
+    ) {
         let group = &self.settings.group.group;
         match (self.auto.settle(now, ticket, &result), result) {
             (Settled::Users, result) => out.push(Event::Committed { ticket, result }),
             (_, Ok(())) => {}
-            (Settled::Timed, Err(error)) => tracing::warn!(%group, %error, "an automatic commit failed"),
-            (Settled::Last, Err(error)) => {
-                tracing::warn!(%group, %error, "the commit before giving partitions up failed");
+            (settled, Err(error)) => {
+                tracing::warn!(%group, %error, ?settled, "an automatic commit failed");
+                reading.hand().tell(ConsumerEvent::CommitFailed { error });
             }
         }
     }
@@ -528,6 +548,7 @@ impl Membership {
             Sight::Returned => self.group.join(now, "the consumer asks for records again"),
             Sight::Left(after) => {
                 tracing::warn!(group = %self.settings.group.group, ?after, "no record was asked for: leaving the group");
+                reading.hand().tell(ConsumerEvent::PollIntervalExceeded { after });
                 self.group.leave(now, "max_poll_interval was exceeded", &mut self.group_out);
                 let what = "the call for the next record".to_owned();
                 let error = Error::from(ErrorKind::Timeout { what, after, setting: "max_poll_interval" });

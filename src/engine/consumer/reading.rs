@@ -12,7 +12,7 @@ use crate::{
     engine::{
         catalog::snapshot::{LeaderHint, Snapshot},
         fetch::{self, Fetcher},
-        hand::{Hand, Progress, Request},
+        hand::{ConsumerEvent, Hand, Progress, Request},
         machine::{Call, Now, Outbox, Outcome, Token, deadline_after, earlier},
         partition::{Claim, Claims, Leader, Spot},
         position::{self, Positions},
@@ -61,7 +61,8 @@ pub(super) struct Reading {
     position_out: Outbox<position::Event>,
     fetch_out: Outbox<fetch::Event>,
     events: Vec<Event>,
-    leaderless: bool,
+    /// Those without a leader, and whether that was told.
+    leaderless: BTreeMap<TopicPartition, bool>,
     refresh_at: Option<Instant>,
 }
 
@@ -81,7 +82,7 @@ impl Reading {
             position_out: Outbox::default(),
             fetch_out: Outbox::default(),
             events: Vec::new(),
-            leaderless: false,
+            leaderless: BTreeMap::new(),
             refresh_at: None,
         }
     }
@@ -144,7 +145,9 @@ impl Reading {
 
     fn take_on(&mut self, now: Now, partition: &TopicPartition, claim: Claim) -> Claim {
         let leader = leader(&self.snapshot, partition);
-        self.leaderless |= leader.is_none();
+        if leader.is_none() {
+            self.leaderless.insert(partition.clone(), false);
+        }
         self.fetcher.add(now, partition.clone(), claim, leader, false);
         self.partitions.insert(partition.clone(), claim);
         claim
@@ -255,15 +258,26 @@ impl Reading {
         self.hand.remove(partition);
         self.partitions.remove(partition);
         self.companions.remove(partition);
+        self.leaderless.remove(partition);
         self.topic_ids.remove(partition);
     }
 
     pub(super) fn catalog(&mut self, snapshot: Arc<Snapshot>) {
         self.snapshot = snapshot;
-        self.leaderless = false;
+        let before = mem::take(&mut self.leaderless);
         for partition in self.partitions.keys() {
             let leader = leader(&self.snapshot, partition);
-            self.leaderless |= leader.is_none();
+            if leader.is_none() {
+                // Of what is not in the view nothing is known yet.
+                let topic = self.snapshot.topic(&partition.topic);
+                let is_seen =
+                    topic.is_some_and(|topic| topic.partitions.contains_key(&partition.partition.0));
+                let was_told = before.get(partition).is_some_and(|told| *told);
+                if is_seen && !was_told {
+                    self.hand.tell(ConsumerEvent::NoLeader { partition: partition.clone() });
+                }
+                self.leaderless.insert(partition.clone(), is_seen || was_told);
+            }
             if let (Some(id), Some(leader)) = (self.topic_ids.get_mut(partition), leader)
                 && id.is_zero()
             {
@@ -307,7 +321,7 @@ impl Reading {
     }
 
     fn look_for_leaders(&mut self, now: Now) {
-        if !self.leaderless {
+        if self.leaderless.is_empty() {
             self.refresh_at = None;
         } else if self.refresh_at.is_none_or(|at| at <= now.instant) {
             self.events.push(Event::Refresh);
@@ -351,6 +365,9 @@ impl Reading {
                 tracing::warn!(broker = %node, %error, "a broker cannot be fetched from");
                 self.hand.fail(None, error);
             }
+            fetch::Event::Throttled { node, delay } => {
+                self.hand.tell(ConsumerEvent::Throttled { broker: node, delay });
+            }
             fetch::Event::LeaderHint(hint) => self.events.push(Event::LeaderHint(hint)),
             fetch::Event::Refresh => self.events.push(Event::Refresh),
         }
@@ -369,6 +386,7 @@ impl Reading {
         }
         let follows = self.rules.follows_recreated;
         tracing::warn!(%partition, follows, "the topic was deleted, and another created under its name");
+        self.hand.tell(ConsumerEvent::TopicRecreated { partition: partition.clone() });
         if follows {
             self.seek(now, partition, Position::Earliest);
         } else {
@@ -382,6 +400,7 @@ impl Reading {
             return;
         }
         tracing::warn!(%partition, offset, policy = ?self.rules.out_of_range, "the log does not hold the offset to read");
+        self.hand.tell(ConsumerEvent::OffsetOutOfRange { partition: partition.clone(), offset });
         match self.rules.out_of_range {
             OutOfRange::Earliest => self.seek(now, &partition, Position::Earliest),
             OutOfRange::Latest => self.seek(now, &partition, Position::Latest),
@@ -408,6 +427,8 @@ impl Reading {
         let (policy, leader_epoch) = (self.rules.truncated, at.leader_epoch);
         let diverges_at = at.offset.min(position.offset);
         tracing::warn!(%partition, offset = position.offset, diverges_at, ?leader_epoch, ?policy, "the log has lost records that were handed out");
+        let (parted, offset) = (partition.clone(), position.offset);
+        self.hand.tell(ConsumerEvent::LogTruncated { partition: parted, offset, diverges_at });
         match policy {
             Truncated::Rewind => {
                 let to = Spot { offset: diverges_at, leader_epoch };

@@ -1,5 +1,7 @@
 //! Takes what brokers answer to fetches.
 
+use std::time::Duration;
+
 use super::{
     Fetcher,
     cursor::{Cursor, Replica, State},
@@ -43,6 +45,9 @@ impl Fetcher {
             Ok(answer) => match FetchResponse::try_from(answer.response) {
                 Ok(response) if response.error_code == 0 => {
                     node.session.answered(response.session_id, answer.version >= BY_ID);
+                    if let Ok(ms @ 1..) = u64::try_from(response.throttle_time_ms) {
+                        out.events.push(Event::Throttled { node: id, delay: Duration::from_millis(ms) });
+                    }
                     self.response(now, id, &flight, answer.version, response, out);
                     return;
                 }

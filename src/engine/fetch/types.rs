@@ -83,6 +83,11 @@ pub(crate) enum Event {
         node: NodeId,
         error: Error,
     },
+    /// A broker lets the reader wait (KIP-219).
+    Throttled {
+        node: NodeId,
+        delay: Duration,
+    },
     /// A broker named the leader of a partition (KIP-951).
     LeaderHint(LeaderHint),
     /// The view of the cluster is stale.

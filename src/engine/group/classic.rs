@@ -173,6 +173,14 @@ impl Protocol for Classic {
         })
     }
 
+    fn is_rebalancing(&self) -> bool {
+        match self.state {
+            State::Out | State::Stable | State::Dead => false,
+            State::Leaving { again, .. } => again.is_some(),
+            _ => true,
+        }
+    }
+
     fn join(&mut self, now: Now, reason: &'static str) {
         match &mut self.state {
             State::Out => {

@@ -429,6 +429,15 @@ impl Protocol for ConsumerGroup {
         self.is_member().then(|| self.settings.identity(&self.member_id, self.epoch))
     }
 
+    fn is_rebalancing(&self) -> bool {
+        match self.state {
+            State::Out | State::Dead => false,
+            State::Stable => !self.assignment.is_reached(),
+            State::Leaving { again, .. } => again,
+            State::Due(_) | State::Joining { .. } | State::Revoking(_) => true,
+        }
+    }
+
     fn join(&mut self, now: Now, reason: &'static str) {
         tracing::debug!(group = %self.settings.group, reason, "joining");
         match &mut self.state {

@@ -23,6 +23,9 @@ pub(crate) trait Protocol: fmt::Debug + Send {
     /// Who commits, while there is a generation to commit in.
     fn identity(&self) -> Option<Identity>;
 
+    /// Whether it is about to become a member, or its share is not settled.
+    fn is_rebalancing(&self) -> bool;
+
     /// Becomes a member, if it is not one.
     fn join(&mut self, now: Now, reason: &'static str);
 

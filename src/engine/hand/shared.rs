@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    events::{Events, failed},
     item::Item,
     state::State,
     types::{Progress, Request},
@@ -26,6 +27,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Hand {
     pub(super) state: Mutex<State>,
+    pub(super) told: Events,
     /// Rings the driver.
     pub(super) wake: Arc<Wake>,
     /// Where users acknowledge what they are done with, if they do.
@@ -51,7 +53,8 @@ impl Hand {
         desk: Option<Desk>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { state: Mutex::default(), wake, desk: desk.map(Arc::new), max_decompressed, metrics }
+        let (state, told) = (Mutex::default(), Events::default());
+        Self { state, told, wake, desk: desk.map(Arc::new), max_decompressed, metrics }
     }
 
     /// The consumer is a member of its group, in this generation.
@@ -124,11 +127,13 @@ impl Hand {
     /// Reports an error to the next call: of one partition, or of the consumer. A newer one about the same takes the
     /// place of one that was not seen yet.
     pub(crate) fn fail(&self, partition: Option<TopicPartition>, error: Error) {
+        self.tell(failed(partition.as_ref(), &error));
         self.change(|state, _| state.fail(partition, error));
     }
 
     /// From now on every call that finds no record returns this error.
     pub(crate) fn block(&self, error: Error) {
+        self.tell(failed(None, &error));
         self.change(|state, _| state.blocked = Some(error));
     }
 

@@ -10,6 +10,7 @@ use crate::{
             reading::Reading,
             types::{Change, Event},
         },
+        hand::ConsumerEvent,
         machine::{Now, deadline_after},
     },
     types::TopicPartition,
@@ -82,6 +83,8 @@ impl Membership {
                 }
                 if awaits {
                     let after = self.settings.drain_timeout;
+                    let partitions = partitions.clone();
+                    reading.hand().tell(ConsumerEvent::NotAcknowledged { partitions, after });
                     tracing::warn!(group = %self.settings.group.group, ?after, "records of partitions that are given up were not acknowledged in time: they are read again");
                 }
                 self.commit_last(now, reading, snapshot, partitions);

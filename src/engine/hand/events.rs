@@ -1,0 +1,216 @@
+//! What a consumer tells of itself beside records: kept, within a limit, for whoever wants to know.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Mutex, MutexGuard},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use super::shared::Hand;
+use crate::{
+    error::Error,
+    sync::lock,
+    types::{NodeId, Partition, TopicName, TopicPartition},
+};
+
+/// How many events wait to be taken; then the oldest are dropped.
+const LIMIT: usize = 256;
+
+/// What happens to a consumer that its records do not show. From `Consumer::events`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ConsumerEvent {
+    /// Something cannot be read, or the group not be joined: a topic or partition that does not exist, that may not be
+    /// read, a batch that is corrupt, and so on. The next call for records returns the error too.
+    #[non_exhaustive]
+    Failed {
+        /// The topic that the error is about, if it is about one.
+        topic: Option<TopicName>,
+        /// And the partition.
+        partition: Option<Partition>,
+        /// Why.
+        error: Error,
+    },
+    /// A partition that is read has no leader, or none whose address is known: nothing of it comes until it has one.
+    #[non_exhaustive]
+    NoLeader {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// A broker lets the consumer wait, because it has read more than its quota allows (KIP-219).
+    #[non_exhaustive]
+    Throttled {
+        /// The broker.
+        broker: NodeId,
+        /// For how long.
+        delay: Duration,
+    },
+    /// The log does not hold the offset to read: most of the time retention has deleted records before they were read. Reading
+    /// goes on as `on_out_of_range` says.
+    #[non_exhaustive]
+    OffsetOutOfRange {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset that was to be read.
+        offset: i64,
+    },
+    /// The log has lost records that were read (KIP-320). Reading goes on as `on_truncation` says.
+    #[non_exhaustive]
+    LogTruncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The offset to be read next.
+        offset: i64,
+        /// Where the log parts from what was read.
+        diverges_at: i64,
+    },
+    /// The topic was deleted, and another created under its name. Reading goes on as `on_recreated` says.
+    #[non_exhaustive]
+    TopicRecreated {
+        /// The partition that was to be read.
+        partition: TopicPartition,
+    },
+    /// Nothing was asked for within `max_poll_interval`: the member has left its group, and comes back with the next call.
+    #[non_exhaustive]
+    PollIntervalExceeded {
+        /// How long ago the last call was.
+        after: Duration,
+    },
+    /// The member joins its group, or its share changes.
+    RebalanceStarted,
+    /// The member has what it was assigned.
+    #[non_exhaustive]
+    RebalanceFinished {
+        /// How long it took, the listener's time included.
+        took: Duration,
+        /// All that is assigned now.
+        assignment: Vec<TopicPartition>,
+    },
+    /// Partitions were lost: what was not committed is read again by others.
+    #[non_exhaustive]
+    PartitionsLost {
+        /// Which.
+        partitions: Vec<TopicPartition>,
+    },
+    /// An automatic commit failed. What it was to commit is part of the next one, unless the partitions were given up.
+    #[non_exhaustive]
+    CommitFailed {
+        /// Why.
+        error: Error,
+    },
+    /// Records of partitions that are given up were not acknowledged within `drain_timeout`: they are read again.
+    #[non_exhaustive]
+    NotAcknowledged {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// Events before this one were dropped, since nobody took them.
+    #[non_exhaustive]
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Events that wait.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    events: VecDeque<ConsumerEvent>,
+    missed: u64,
+    waiters: Vec<Waker>,
+    is_over: bool,
+}
+
+impl Hand {
+    /// Keeps an event for whoever wants to know.
+    pub(crate) fn tell(&self, event: ConsumerEvent) {
+        let told = lock(&self.told);
+        let dropped = change(told, |told| {
+            told.events.push_back(event);
+            if told.events.len() <= LIMIT {
+                return None;
+            }
+            told.missed = told.missed.saturating_add(1);
+            told.events.pop_front()
+        });
+        drop(dropped);
+    }
+
+    /// Nothing more will be told.
+    pub(crate) fn tell_no_more(&self) {
+        change(lock(&self.told), |told| told.is_over = true);
+    }
+
+    /// The next event. `None` once all were taken and nothing more will be told.
+    pub(crate) fn poll_event(&self, cx: &Context<'_>) -> Poll<Option<ConsumerEvent>> {
+        let mut told = lock(&self.told);
+        let missed = mem::take(&mut told.missed);
+        if missed > 0 {
+            return Poll::Ready(Some(ConsumerEvent::Missed { count: missed }));
+        }
+        match told.events.pop_front() {
+            None if !told.is_over => {
+                if !told.waiters.iter().any(|other| other.will_wake(cx.waker())) {
+                    told.waiters.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            event => Poll::Ready(event),
+        }
+    }
+}
+
+/// Changes what is told, and wakes whoever waits, without the lock.
+fn change<T>(mut told: MutexGuard<'_, Told>, change: impl FnOnce(&mut Told) -> T) -> T {
+    let outcome = change(&mut told);
+    let waiters = mem::take(&mut told.waiters);
+    drop(told);
+    waiters.into_iter().for_each(Waker::wake);
+    outcome
+}
+
+/// An error of a partition, of a topic (which has the index -1), or of the consumer.
+pub(super) fn failed(about: Option<&TopicPartition>, error: &Error) -> ConsumerEvent {
+    let topic = about.map(|partition| partition.topic.clone());
+    let partition = about.map(|partition| partition.partition).filter(|partition| partition.0 >= 0);
+    ConsumerEvent::Failed { topic, partition, error: error.clone() }
+}
+
+/// Events that wait, behind their lock.
+pub(super) type Events = Mutex<Told>;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, reason = "tests")]
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{metrics::Metrics, sync::wake::Wake};
+
+    fn next(hand: &Hand) -> Poll<Option<ConsumerEvent>> {
+        hand.poll_event(&Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn the_oldest_events_are_dropped_and_counted() {
+        let hand = Hand::new(Arc::new(Wake::default()), 1, None, Arc::new(Metrics::default()));
+        assert!(next(&hand).is_pending());
+        for index in 0..300 {
+            hand.tell(ConsumerEvent::NoLeader { partition: TopicPartition::new("t", index) });
+        }
+        assert!(matches!(next(&hand), Poll::Ready(Some(ConsumerEvent::Missed { count: 44 }))));
+        for index in 44..300 {
+            let Poll::Ready(Some(ConsumerEvent::NoLeader { partition })) = next(&hand) else { panic!() };
+            assert_eq!(partition.partition.0, index);
+        }
+        assert!(next(&hand).is_pending());
+        hand.tell(ConsumerEvent::RebalanceStarted);
+        hand.tell_no_more();
+        assert!(matches!(next(&hand), Poll::Ready(Some(ConsumerEvent::RebalanceStarted))));
+        assert!(matches!(next(&hand), Poll::Ready(None)));
+    }
+}

@@ -52,6 +52,9 @@ apis! {
     OffsetFetch,
     OffsetForLeaderEpoch,
     Produce,
+    ShareAcknowledge,
+    ShareFetch,
+    ShareGroupHeartbeat,
     SyncGroup,
     TxnOffsetCommit,
 }

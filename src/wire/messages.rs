@@ -55,6 +55,12 @@ pub(crate) mod produce_request;
 pub(crate) mod produce_response;
 pub(crate) mod request_header;
 pub(crate) mod response_header;
+pub(crate) mod share_acknowledge_request;
+pub(crate) mod share_acknowledge_response;
+pub(crate) mod share_fetch_request;
+pub(crate) mod share_fetch_response;
+pub(crate) mod share_group_heartbeat_request;
+pub(crate) mod share_group_heartbeat_response;
 pub(crate) mod sync_group_request;
 pub(crate) mod sync_group_response;
 pub(crate) mod txn_offset_commit_request;
@@ -108,6 +114,12 @@ pub(crate) use produce_request::ProduceRequest;
 pub(crate) use produce_response::ProduceResponse;
 pub(crate) use request_header::RequestHeader;
 pub(crate) use response_header::ResponseHeader;
+pub(crate) use share_acknowledge_request::ShareAcknowledgeRequest;
+pub(crate) use share_acknowledge_response::ShareAcknowledgeResponse;
+pub(crate) use share_fetch_request::ShareFetchRequest;
+pub(crate) use share_fetch_response::ShareFetchResponse;
+pub(crate) use share_group_heartbeat_request::ShareGroupHeartbeatRequest;
+pub(crate) use share_group_heartbeat_response::ShareGroupHeartbeatResponse;
 pub(crate) use sync_group_request::SyncGroupRequest;
 pub(crate) use sync_group_response::SyncGroupResponse;
 pub(crate) use txn_offset_commit_request::TxnOffsetCommitRequest;
@@ -142,6 +154,9 @@ macro_rules! for_each_api {
             TxnOffsetCommit = 28: TxnOffsetCommitRequest TxnOffsetCommitResponse, versions 0 to 6, flexible 3, 3;
             DescribeCluster = 60: DescribeClusterRequest DescribeClusterResponse, versions 0 to 2, flexible 0, 0;
             ConsumerGroupHeartbeat = 68: ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse, versions 0 to 1, flexible 0, 0;
+            ShareGroupHeartbeat = 76: ShareGroupHeartbeatRequest ShareGroupHeartbeatResponse, versions 1 to 1, flexible 0, 0;
+            ShareFetch = 78: ShareFetchRequest ShareFetchResponse, versions 1 to 2, flexible 0, 0;
+            ShareAcknowledge = 79: ShareAcknowledgeRequest ShareAcknowledgeResponse, versions 1 to 2, flexible 0, 0;
         }
     };
 }

@@ -26,6 +26,9 @@ pub(crate) const APIS: &[&str] = &[
     "OffsetForLeaderEpoch",
     "DescribeCluster",
     "ConsumerGroupHeartbeat",
+    "ShareGroupHeartbeat",
+    "ShareFetch",
+    "ShareAcknowledge",
 ];
 
 /// Schemas that are neither a request nor a response: headers, and what travels inside opaque fields.

@@ -3,12 +3,11 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Mutex, MutexGuard},
+    sync::Mutex,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use super::shared::Hand;
 use crate::{
     error::Error,
     sync::lock,
@@ -116,20 +115,21 @@ pub enum ConsumerEvent {
     },
 }
 
-/// Events that wait.
+/// Events that wait for whoever wants to know.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Events(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
     events: VecDeque<ConsumerEvent>,
     missed: u64,
     waiters: Vec<Waker>,
     is_over: bool,
 }
 
-impl Hand {
-    /// Keeps an event for whoever wants to know.
-    pub(crate) fn tell(&self, event: ConsumerEvent) {
-        let told = lock(&self.told);
-        let dropped = change(told, |told| {
+impl Events {
+    pub(super) fn tell(&self, event: ConsumerEvent) {
+        let dropped = self.change(|told| {
             told.events.push_back(event);
             if told.events.len() <= LIMIT {
                 return None;
@@ -141,13 +141,13 @@ impl Hand {
     }
 
     /// Nothing more will be told.
-    pub(crate) fn tell_no_more(&self) {
-        change(lock(&self.told), |told| told.is_over = true);
+    pub(super) fn end(&self) {
+        self.change(|told| told.is_over = true);
     }
 
     /// The next event. `None` once all were taken and nothing more will be told.
-    pub(crate) fn poll_event(&self, cx: &Context<'_>) -> Poll<Option<ConsumerEvent>> {
-        let mut told = lock(&self.told);
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Option<ConsumerEvent>> {
+        let mut told = lock(&self.0);
         let missed = mem::take(&mut told.missed);
         if missed > 0 {
             return Poll::Ready(Some(ConsumerEvent::Missed { count: missed }));
@@ -162,15 +162,16 @@ impl Hand {
             event => Poll::Ready(event),
         }
     }
-}
 
-/// Changes what is told, and wakes whoever waits, without the lock.
-fn change<T>(mut told: MutexGuard<'_, Told>, change: impl FnOnce(&mut Told) -> T) -> T {
-    let outcome = change(&mut told);
-    let waiters = mem::take(&mut told.waiters);
-    drop(told);
-    waiters.into_iter().for_each(Waker::wake);
-    outcome
+    /// Changes what is told, and wakes whoever waits, without the lock.
+    fn change<T>(&self, change: impl FnOnce(&mut Told) -> T) -> T {
+        let (outcome, waiters) = {
+            let mut told = lock(&self.0);
+            (change(&mut told), mem::take(&mut told.waiters))
+        };
+        waiters.into_iter().for_each(Waker::wake);
+        outcome
+    }
 }
 
 /// An error of a partition, of a topic (which has the index -1), or of the consumer.
@@ -180,37 +181,31 @@ pub(super) fn failed(about: Option<&TopicPartition>, error: &Error) -> ConsumerE
     ConsumerEvent::Failed { topic, partition, error: error.clone() }
 }
 
-/// Events that wait, behind their lock.
-pub(super) type Events = Mutex<Told>;
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::panic, reason = "tests")]
-    use std::sync::Arc;
-
     use super::*;
-    use crate::{metrics::Metrics, sync::wake::Wake};
 
-    fn next(hand: &Hand) -> Poll<Option<ConsumerEvent>> {
-        hand.poll_event(&Context::from_waker(Waker::noop()))
+    fn next(events: &Events) -> Poll<Option<ConsumerEvent>> {
+        events.poll(&Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn the_oldest_events_are_dropped_and_counted() {
-        let hand = Hand::new(Arc::new(Wake::default()), 1, None, Arc::new(Metrics::default()));
-        assert!(next(&hand).is_pending());
+        let events = Events::default();
+        assert!(next(&events).is_pending());
         for index in 0..300 {
-            hand.tell(ConsumerEvent::NoLeader { partition: TopicPartition::new("t", index) });
+            events.tell(ConsumerEvent::NoLeader { partition: TopicPartition::new("t", index) });
         }
-        assert!(matches!(next(&hand), Poll::Ready(Some(ConsumerEvent::Missed { count: 44 }))));
+        assert!(matches!(next(&events), Poll::Ready(Some(ConsumerEvent::Missed { count: 44 }))));
         for index in 44..300 {
-            let Poll::Ready(Some(ConsumerEvent::NoLeader { partition })) = next(&hand) else { panic!() };
+            let Poll::Ready(Some(ConsumerEvent::NoLeader { partition })) = next(&events) else { panic!() };
             assert_eq!(partition.partition.0, index);
         }
-        assert!(next(&hand).is_pending());
-        hand.tell(ConsumerEvent::RebalanceStarted);
-        hand.tell_no_more();
-        assert!(matches!(next(&hand), Poll::Ready(Some(ConsumerEvent::RebalanceStarted))));
-        assert!(matches!(next(&hand), Poll::Ready(None)));
+        assert!(next(&events).is_pending());
+        events.tell(ConsumerEvent::RebalanceStarted);
+        events.end();
+        assert!(matches!(next(&events), Poll::Ready(Some(ConsumerEvent::RebalanceStarted))));
+        assert!(matches!(next(&events), Poll::Ready(None)));
     }
 }

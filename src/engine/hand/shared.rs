@@ -2,11 +2,11 @@
 
 use std::{
     sync::{Arc, Mutex},
-    task::Waker,
+    task::{Context, Poll, Waker},
 };
 
 use super::{
-    events::{Events, failed},
+    events::{ConsumerEvent, Events, failed},
     item::Item,
     state::State,
     types::{Progress, Request},
@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Hand {
     pub(super) state: Mutex<State>,
-    pub(super) told: Events,
+    events: Events,
     /// Rings the driver.
     pub(super) wake: Arc<Wake>,
     /// Where users acknowledge what they are done with, if they do.
@@ -53,8 +53,23 @@ impl Hand {
         desk: Option<Desk>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (state, told) = (Mutex::default(), Events::default());
-        Self { state, told, wake, desk: desk.map(Arc::new), max_decompressed, metrics }
+        let (state, events) = (Mutex::default(), Events::default());
+        Self { state, events, wake, desk: desk.map(Arc::new), max_decompressed, metrics }
+    }
+
+    /// Keeps an event for whoever wants to know.
+    pub(crate) fn tell(&self, event: ConsumerEvent) {
+        self.events.tell(event);
+    }
+
+    /// Nothing more will be told.
+    pub(crate) fn tell_no_more(&self) {
+        self.events.end();
+    }
+
+    /// The next event. `None` once all were taken and nothing more will be told.
+    pub(crate) fn poll_event(&self, cx: &Context<'_>) -> Poll<Option<ConsumerEvent>> {
+        self.events.poll(cx)
     }
 
     /// The consumer is a member of its group, in this generation.

@@ -152,5 +152,5 @@ pub(super) fn throttle(response: &mut Response, throttle_time_ms: i32) {
     }
     set!(AddOffsetsToTxn AddPartitionsToTxn ApiVersions ConsumerGroupHeartbeat CreateTopics DeleteTopics DescribeCluster DescribeGroups
         EndTxn Fetch FindCoordinator Heartbeat InitProducerId JoinGroup LeaveGroup ListGroups ListOffsets Metadata OffsetCommit OffsetFetch
-        OffsetForLeaderEpoch Produce SyncGroup TxnOffsetCommit);
+        OffsetForLeaderEpoch Produce ShareAcknowledge ShareFetch ShareGroupHeartbeat SyncGroup TxnOffsetCommit);
 }

@@ -118,6 +118,10 @@ impl Broker {
             Request::OffsetFetch(request) => commit::fetch(state, call, request).into(),
             Request::OffsetForLeaderEpoch(request) => offsets::for_leader_epoch(state, call, request).into(),
             Request::Produce(request) => produce::handle(state, call, request),
+            // They are not advertised.
+            Request::ShareAcknowledge(_) | Request::ShareFetch(_) | Request::ShareGroupHeartbeat(_) => {
+                Handled::Close
+            }
             Request::SyncGroup(request) => groups::sync(state, call, request),
             Request::TxnOffsetCommit(request) => commit::transactional::commit(state, call, request).into(),
         };

@@ -24,4 +24,8 @@ pub(crate) mod producer;
 pub(crate) mod producer_id;
 #[cfg(test)]
 pub(crate) mod script;
+pub(crate) mod share;
+pub(crate) mod share_consumer;
+pub(crate) mod share_hand;
+pub(crate) mod topics;
 pub(crate) mod txn;

@@ -60,6 +60,8 @@ mod processor;
 #[cfg(feature = "net")]
 mod producer;
 mod record;
+#[cfg(feature = "net")]
+mod share;
 #[cfg(test)]
 mod sim;
 mod sync;
@@ -117,6 +119,8 @@ pub use producer::{
     TrySendError, partition_for_key,
 };
 pub use record::{Header, Record};
+#[cfg(feature = "net")]
+pub use share::{Acknowledge, AcquireMode, ShareConsumer, ShareConsumerBuilder, ShareMessage, ShareStream};
 pub use types::{
     GroupMetadata, InvalidTopicName, Isolation, NodeId, Offset, OffsetAndMetadata, OffsetAndTimestamp,
     OffsetSpec, Partition, Position, TopicName, TopicPartition,

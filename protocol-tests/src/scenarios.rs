@@ -14,6 +14,7 @@ pub(crate) mod groups;
 pub(crate) mod producer;
 pub(crate) mod recreated;
 pub(crate) mod refusals;
+pub(crate) mod share;
 pub(crate) mod transactions;
 pub(crate) mod transactions_of_groups;
 pub(crate) mod versions;

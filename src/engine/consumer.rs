@@ -13,5 +13,5 @@ pub(crate) mod lookout;
 mod membership;
 mod reading;
 pub(crate) mod settings;
-mod topics;
+
 pub(crate) mod types;

@@ -5,8 +5,10 @@ mod consumer;
 mod heartbeat;
 mod protocol;
 mod settings;
+mod share;
 
 pub(crate) use classic::Classic;
 pub(crate) use consumer::ConsumerGroup;
 pub(crate) use protocol::{Event, Protocol};
 pub(crate) use settings::GroupSettings;
+pub(crate) use share::{ShareEvent, ShareGroup, ShareSettings};

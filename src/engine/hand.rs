@@ -16,6 +16,7 @@ mod stream;
 mod types;
 
 pub use self::events::ConsumerEvent;
+pub(crate) use self::events::{Events, failed};
 pub(crate) use self::{
     pull::{Pull, Stage},
     shared::{Activity, Hand},

@@ -2,7 +2,7 @@
 
 use super::{Awaits, Needs, Scenario, State};
 use crate::scenarios::{
-    admin, companions, consumer, fetching, groups, producer, recreated, refusals, transactions,
+    admin, companions, consumer, fetching, groups, producer, recreated, refusals, share, transactions,
     transactions_of_groups, versions,
 };
 
@@ -108,6 +108,9 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(None, groups::acknowledged_work_goes_over_to_others_once, ANY),
     ready!(None, groups::members_get_what_is_near_them, THREE),
     ready!(None, companions::companions_are_committed_under_their_group, ANY),
+    // Share groups.
+    ready!(None, share::members_of_a_share_group_say_what_becomes_of_records, ANY),
+    ready!(None, share::members_of_a_share_group_read_one_partition_side_by_side, ANY),
     // The cluster as an administrator sees it.
     ready!(None, admin::a_cluster_is_described, ANY),
     ready!(None, admin::a_topic_is_created_described_and_deleted, ANY),

@@ -7,7 +7,6 @@ use super::{
     membership::Membership,
     reading::{self, Reading, Rules},
     settings::{CoreSettings, Source},
-    topics::{Topics, Trouble},
     types::Event,
 };
 use crate::{
@@ -20,6 +19,7 @@ use crate::{
         machine::{Now, Outbox, Outcome, Token, Tokens, earlier},
         partition::Claim,
         position::Positions,
+        topics::{Topics, Trouble},
     },
     error::{ConfigProblem, Error, ErrorKind, Result},
     types::{Position, TopicName, TopicPartition},

@@ -93,6 +93,19 @@ pub enum ConsumerEvent {
         /// Which.
         partitions: Vec<TopicPartition>,
     },
+    /// What was decided of records of a share group did not count: their locks had ended, or the session with the broker.
+    /// Others may get them.
+    #[non_exhaustive]
+    NotSettled {
+        /// The partition.
+        partition: TopicPartition,
+        /// The first of the offsets.
+        first: i64,
+        /// And the last.
+        last: i64,
+        /// Why.
+        error: Error,
+    },
     /// An automatic commit failed. What it was to commit is part of the next one, unless the partitions were given up.
     #[non_exhaustive]
     CommitFailed {
@@ -117,7 +130,7 @@ pub enum ConsumerEvent {
 
 /// Events that wait for whoever wants to know.
 #[derive(Debug, Default)]
-pub(super) struct Events(Mutex<Told>);
+pub(crate) struct Events(Mutex<Told>);
 
 #[derive(Debug, Default)]
 struct Told {
@@ -128,7 +141,7 @@ struct Told {
 }
 
 impl Events {
-    pub(super) fn tell(&self, event: ConsumerEvent) {
+    pub(crate) fn tell(&self, event: ConsumerEvent) {
         let dropped = self.change(|told| {
             told.events.push_back(event);
             if told.events.len() <= LIMIT {
@@ -141,12 +154,12 @@ impl Events {
     }
 
     /// Nothing more will be told.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.change(|told| told.is_over = true);
     }
 
     /// The next event. `None` once all were taken and nothing more will be told.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Option<ConsumerEvent>> {
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Option<ConsumerEvent>> {
         let mut told = lock(&self.0);
         let missed = mem::take(&mut told.missed);
         if missed > 0 {
@@ -175,7 +188,7 @@ impl Events {
 }
 
 /// An error of a partition, of a topic (which has the index -1), or of the consumer.
-pub(super) fn failed(about: Option<&TopicPartition>, error: &Error) -> ConsumerEvent {
+pub(crate) fn failed(about: Option<&TopicPartition>, error: &Error) -> ConsumerEvent {
     let topic = about.map(|partition| partition.topic.clone());
     let partition = about.map(|partition| partition.partition).filter(|partition| partition.0 >= 0);
     ConsumerEvent::Failed { topic, partition, error: error.clone() }

@@ -16,7 +16,7 @@ use crate::{
 
 /// The topics of one consumer.
 #[derive(Debug)]
-pub(super) struct Topics {
+pub(crate) struct Topics {
     timeout: Duration,
     topics: BTreeMap<TopicName, Watched>,
 }
@@ -34,34 +34,34 @@ struct Watched {
 }
 
 /// A partition that was not seen before, and whether it was there before it was to be read.
-pub(super) type Fresh = (TopicPartition, bool);
+pub(crate) type Fresh = (TopicPartition, bool);
 /// Why a topic cannot be read.
-pub(super) type Trouble = (TopicName, Error);
+pub(crate) type Trouble = (TopicName, Error);
 
 impl Topics {
-    pub(super) fn new(now: Now, topics: BTreeSet<TopicName>, timeout: Duration) -> Self {
+    pub(crate) fn new(now: Now, topics: BTreeSet<TopicName>, timeout: Duration) -> Self {
         let mut watched = Self { timeout, topics: BTreeMap::new() };
         topics.into_iter().for_each(|topic| watched.watch(now, topic));
         watched
     }
 
     /// This topic is read from now on.
-    pub(super) fn watch(&mut self, now: Now, topic: TopicName) {
+    pub(crate) fn watch(&mut self, now: Now, topic: TopicName) {
         let missing = Some((now.instant, deadline_after(now, self.timeout)));
         self.topics.entry(topic).or_insert_with(|| Watched { missing, ..Watched::default() });
     }
 
     /// This topic is read no longer.
-    pub(super) fn forget(&mut self, topic: &TopicName) {
+    pub(crate) fn forget(&mut self, topic: &TopicName) {
         self.topics.remove(topic);
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &TopicName> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &TopicName> {
         self.topics.keys()
     }
 
     /// These are the topics whose names match. Returns those that are read no more.
-    pub(super) fn set_matched(&mut self, found: &BTreeSet<TopicName>, is_late: bool) -> BTreeSet<TopicName> {
+    pub(crate) fn set_matched(&mut self, found: &BTreeSet<TopicName>, is_late: bool) -> BTreeSet<TopicName> {
         let is_gone = |name: &TopicName, watched: &Watched| watched.is_matched && !found.contains(name);
         let gone: BTreeSet<_> = self
             .topics
@@ -78,13 +78,13 @@ impl Topics {
     }
 
     /// Whether a topic was found by its name, and does not exist.
-    pub(super) fn lacks_matched(&self, snapshot: &Snapshot) -> bool {
+    pub(crate) fn lacks_matched(&self, snapshot: &Snapshot) -> bool {
         self.topics.iter().any(|(name, watched)| watched.is_matched && snapshot.topic_error(name).is_some())
     }
 
     /// Looks at a new view of the cluster. Returns partitions that were not seen before, each with whether it was
     /// there from the start; and why topics cannot be read.
-    pub(super) fn catalog(&mut self, now: Now, snapshot: &Snapshot) -> (Vec<Fresh>, Vec<Trouble>) {
+    pub(crate) fn catalog(&mut self, now: Now, snapshot: &Snapshot) -> (Vec<Fresh>, Vec<Trouble>) {
         let (mut partitions, mut errors) = (Vec::new(), Vec::new());
         for (name, watched) in &mut self.topics {
             if let Some(topic) = snapshot.topic(name) {
@@ -108,7 +108,7 @@ impl Topics {
     }
 
     /// Topics that have been missing for too long; each is reported again after as long.
-    pub(super) fn tick(&mut self, now: Now) -> Vec<Trouble> {
+    pub(crate) fn tick(&mut self, now: Now) -> Vec<Trouble> {
         let mut errors = Vec::new();
         for (name, watched) in &mut self.topics {
             let Some((since, report_at)) = &mut watched.missing else { continue };
@@ -122,7 +122,7 @@ impl Topics {
         errors
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.topics.values().map(|watched| watched.missing.map(|(_, at)| at)).fold(None, earlier)
     }
 }

@@ -27,6 +27,7 @@ mod produce;
 mod producers;
 mod serve;
 mod sessions;
+mod share;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ use self::call::{Call, Ticket};
 use self::effects::Effects;
 use self::fetch::Fetch;
 use self::sessions::Sessions;
+use self::share::ShareFetch;
 use self::state::State;
 use super::faults::Faults;
 use super::journal::Journal;
@@ -120,6 +122,8 @@ enum Wait {
     Answer,
     /// For data, or until its time is over.
     Fetch(Fetch),
+    /// For records to acquire, or until its time is over.
+    ShareFetch(ShareFetch),
     /// A fault rule holds its answer back.
     Delay { until: Instant, frame: Segments },
     /// A fault rule has it wait for ever.
@@ -130,6 +134,7 @@ impl Current {
     fn until(&self) -> Option<Instant> {
         match &self.wait {
             Wait::Fetch(fetch) => Some(fetch.until),
+            Wait::ShareFetch(fetch) => Some(fetch.until),
             Wait::Delay { until, .. } => Some(*until),
             Wait::Answer | Wait::Ever => None,
         }
@@ -185,6 +190,7 @@ impl Broker {
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Now) {
         self.state.tick_groups(now);
+        share::tick(&mut self.state, now);
         self.state.tick_transactions(now);
         self.release(now);
         self.try_fetches(now);
@@ -198,7 +204,7 @@ impl Broker {
             [connection.current.as_ref().and_then(Current::until), muted]
         });
         let state = earlier(self.state.groups_deadline(), self.state.transactions_deadline());
-        earlier(connections.flatten().min(), state)
+        earlier(connections.flatten().min(), earlier(state, share::deadline(&self.state)))
     }
 
     /// The next thing to do for the driver.
@@ -221,7 +227,8 @@ impl Broker {
                 self.tried = self.state.changes;
                 self.try_fetches(now);
             }
-            if self.ready.is_empty() {
+            // A connection that was closed meanwhile may have set records free.
+            if self.ready.is_empty() && self.tried == self.state.changes {
                 break;
             }
         }
@@ -237,5 +244,6 @@ impl Broker {
         if let Some(current) = self.connections.remove(&id).and_then(|connection| connection.current) {
             self.waiting.remove(&current.call.ticket);
         }
+        share::connection_closed(&mut self.state, id.0);
     }
 }

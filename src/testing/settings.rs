@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 /// Settings of the brokers of an embedded cluster. The defaults are those of a Kafka 4.4 broker, but for
-/// [`group_initial_rebalance_delay`](Self::group_initial_rebalance_delay), which would only make tests wait, and
-/// [`auto_create_topics`](Self::auto_create_topics), which hides misspelt names.
+/// [`group_initial_rebalance_delay`](Self::group_initial_rebalance_delay), which would only make tests wait,
+/// [`auto_create_topics`](Self::auto_create_topics), which hides misspelt names, and
+/// [`share_acquires_gaps`](Self::share_acquires_gaps).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -42,6 +43,33 @@ pub struct Settings {
     /// How often members under the consumer protocol let themselves be heard
     /// (`group.consumer.heartbeat.interval.ms`). Default: 5 s.
     pub group_consumer_heartbeat_interval: Duration,
+    /// The finalized level of the feature `share.version`, 0 to 2: from 1 on, the brokers serve share groups (KIP-932).
+    /// Default: 2.
+    pub share_version: u8,
+    /// Whether a share group begins with the oldest record of a partition that it has not read yet, or with the next
+    /// one that is written (`share.auto.offset.reset` of the group, `earliest` or `latest`). Default: with the next one.
+    pub share_from_earliest: bool,
+    /// After how long without a heartbeat a member of a share group is taken for dead
+    /// (`group.share.session.timeout.ms`). Default: 45 s.
+    pub share_session_timeout: Duration,
+    /// How often members of share groups let themselves be heard (`group.share.heartbeat.interval.ms`). Default: 5 s.
+    pub share_heartbeat_interval: Duration,
+    /// The most members of a share group (`group.share.max.size`). Default: 200.
+    pub share_group_max_size: usize,
+    /// The most share sessions of one node (`group.share.max.share.sessions`). Default: 2,000.
+    pub share_sessions: usize,
+    /// How long a member of a share group may take over a record before it goes to another
+    /// (`group.share.record.lock.duration.ms`). Default: 30 s.
+    pub share_lock_timeout: Duration,
+    /// How often a share group delivers a record before it gives up (`group.share.delivery.count.limit`). Default: 5.
+    pub share_delivery_limit: u16,
+    /// How many records of one partition a share group has in flight before it delivers no further ones
+    /// (`group.share.partition.max.record.locks`); a batch that is begun is delivered whole. Default: 2,000.
+    pub share_max_locks: usize,
+    /// Whether members of share groups also acquire the offsets within a batch that hold no record for them, as those of
+    /// transaction markers and of records that were compacted away, and have to acknowledge them as gaps. Kafka has no
+    /// such setting: it always does so. Default: no, the brokers pass over them.
+    pub share_acquires_gaps: bool,
     /// The longest text beside a committed offset, in bytes (`offset.metadata.max.bytes`). Default: 4,096.
     pub offset_metadata_max_bytes: usize,
     /// The most fetch sessions of one node (`max.incremental.fetch.session.cache.slots`). Default: 1,000.
@@ -83,6 +111,16 @@ impl Default for Settings {
             group_assignment_epochs: true,
             group_consumer_session_timeout: Duration::from_secs(45),
             group_consumer_heartbeat_interval: Duration::from_secs(5),
+            share_version: 2,
+            share_from_earliest: false,
+            share_session_timeout: Duration::from_secs(45),
+            share_heartbeat_interval: Duration::from_secs(5),
+            share_group_max_size: 200,
+            share_sessions: 2_000,
+            share_lock_timeout: Duration::from_secs(30),
+            share_delivery_limit: 5,
+            share_max_locks: 2_000,
+            share_acquires_gaps: false,
             offset_metadata_max_bytes: 4_096,
             fetch_sessions: 1_000,
             rack_aware_replicas: false,

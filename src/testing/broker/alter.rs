@@ -62,6 +62,15 @@ pub(super) fn refuse(request: &Request, version: i16, code: Code) -> Option<Resp
         Request::OffsetFetch(_) if version >= 2 => {
             OffsetFetchResponse { error_code, ..Default::default() }.into()
         }
+        Request::ShareAcknowledge(_) if is_of_share_session(code) => {
+            ShareAcknowledgeResponse { error_code, ..Default::default() }.into()
+        }
+        Request::ShareFetch(_) if is_of_share_session(code) => {
+            ShareFetchResponse { error_code, ..Default::default() }.into()
+        }
+        Request::ShareGroupHeartbeat(_) => {
+            ShareGroupHeartbeatResponse { error_code, ..Default::default() }.into()
+        }
         Request::SyncGroup(_) => SyncGroupResponse { error_code, ..Default::default() }.into(),
         _ => return None,
     })
@@ -77,6 +86,18 @@ fn is_of_session(code: Code) -> bool {
     )
 }
 
+/// Whether a code is about the share session or the group, and not about a partition.
+fn is_of_share_session(code: Code) -> bool {
+    matches!(
+        code,
+        Code::SHARE_SESSION_NOT_FOUND
+            | Code::INVALID_SHARE_SESSION_EPOCH
+            | Code::SHARE_SESSION_LIMIT_REACHED
+            | Code::GROUP_AUTHORIZATION_FAILED
+            | Code::UNSUPPORTED_VERSION
+    )
+}
+
 /// Puts a code into an answer, where the refusal wants it.
 pub(super) fn change(state: &State, response: &mut Response, refusal: &Refusal) {
     let error = refusal.code.get();
@@ -84,6 +105,7 @@ pub(super) fn change(state: &State, response: &mut Response, refusal: &Refusal) 
         let name = if name.is_empty() { state.topic_by_id(id).map(|topic| &topic.name) } else { Some(name) };
         name.is_some_and(|name| refusal.covers(name, Some(partition)))
     };
+    let none = Str::default();
     match response {
         Response::AddPartitionsToTxn(r) => r.results_by_topic_v3_and_below.iter_mut().for_each(|t| {
             for p in &mut t.results_by_partition {
@@ -124,6 +146,16 @@ pub(super) fn change(state: &State, response: &mut Response, refusal: &Refusal) 
         Response::Produce(r) => r.responses.iter_mut().for_each(|t| {
             for p in t.partition_responses.iter_mut().filter(|p| covers(&t.name, t.topic_id, p.index)) {
                 (p.error_code, p.base_offset, p.log_append_time_ms) = (error, -1, -1);
+            }
+        }),
+        Response::ShareAcknowledge(r) => r.responses.iter_mut().for_each(|t| {
+            for p in &mut t.partitions {
+                set(&mut p.error_code, error, covers(&none, t.topic_id, p.partition_index));
+            }
+        }),
+        Response::ShareFetch(r) => r.responses.iter_mut().for_each(|t| {
+            for p in &mut t.partitions {
+                set(&mut p.error_code, error, covers(&none, t.topic_id, p.partition_index));
             }
         }),
         Response::TxnOffsetCommit(r) => r.topics.iter_mut().for_each(|t| {

@@ -100,6 +100,8 @@ fn check_commit(state: &mut State, call: &Call, request: &OffsetCommitRequest) -
 fn ensure_group(state: &mut State, id: &Str, by: Committer<'_>, says_unknown: bool) -> Result<(), Code> {
     if state.has_group(id) {
         Ok(())
+    } else if state.share.has_group(id) {
+        Err(Code::GROUP_ID_NOT_FOUND)
     } else if by.generation >= 0 {
         Err(if says_unknown { Code::GROUP_ID_NOT_FOUND } else { Code::ILLEGAL_GENERATION })
     } else if state.ensure_group(id) {

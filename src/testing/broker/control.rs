@@ -228,6 +228,13 @@ impl Broker {
         Some(committed.offset)
     }
 
+    /// The first offset that a share group is not done with, if it has ever fetched the partition.
+    #[cfg(test)]
+    pub(crate) fn share_start(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        let topic = self.state.topic(topic)?.id;
+        Some(self.state.share.partition(&group.into(), (topic, partition))?.start())
+    }
+
     /// Where readers of committed records come to a halt in a partition.
     #[cfg(test)]
     pub(crate) fn last_stable_offset(&self, topic: &str, partition: i32) -> Option<i64> {

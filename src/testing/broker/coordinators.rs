@@ -69,7 +69,9 @@ pub(super) fn list(state: &State, call: &Call, request: &ListGroupsRequest) -> L
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };
     let here = state.groups().filter(|group| check_group(state, call, &group.id).is_ok());
-    let groups = here.map(Group::listed).filter(|group| {
+    let shares = state.share.groups().filter(|(id, _)| check_group(state, call, id).is_ok());
+    let shares = shares.map(|(id, group)| group.listed(id));
+    let groups = here.map(Group::listed).chain(shares).filter(|group| {
         any(&request.states_filter, &group.group_state) && any(&request.types_filter, &group.group_type)
     });
     ListGroupsResponse { groups: groups.collect(), ..ListGroupsResponse::default() }
@@ -106,7 +108,10 @@ fn describe_one(state: &State, call: &Call, id: &Str) -> DescribedGroup {
         }
         None => DescribedGroup {
             group_state: "Dead".into(),
-            error_message: Some(format!("Group {id} not found.").into()),
+            error_message: Some(match state.share.has_group(id) {
+                true => format!("Group {id} is not a classic group.").into(),
+                false => format!("Group {id} not found.").into(),
+            }),
             ..failed(Code::GROUP_ID_NOT_FOUND)
         },
     }

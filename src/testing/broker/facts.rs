@@ -47,6 +47,12 @@ pub(super) fn partitions(state: &State, request: &Request) -> Vec<TopicPartition
         Request::Produce(r) => r.topic_data.iter().for_each(|t| {
             named.add(&t.name, t.topic_id, t.partition_data.iter().map(|p| p.index));
         }),
+        Request::ShareAcknowledge(r) => r.topics.iter().for_each(|t| {
+            named.add(&Str::default(), t.topic_id, t.partitions.iter().map(|p| p.partition_index));
+        }),
+        Request::ShareFetch(r) => r.topics.iter().for_each(|t| {
+            named.add(&Str::default(), t.topic_id, t.partitions.iter().map(|p| p.partition_index));
+        }),
         Request::TxnOffsetCommit(r) => r.topics.iter().for_each(|t| {
             named.add(&t.name, t.topic_id, t.partitions.iter().map(|p| p.partition_index));
         }),
@@ -71,6 +77,9 @@ pub(super) fn groups(request: &Request) -> Vec<String> {
         Request::OffsetCommit(r) => one(&r.group_id),
         Request::OffsetFetch(r) if r.groups.is_empty() => one(&r.group_id),
         Request::OffsetFetch(r) => r.groups.iter().map(|group| group.group_id.as_str().to_owned()).collect(),
+        Request::ShareAcknowledge(r) => r.group_id.iter().flat_map(one).collect(),
+        Request::ShareFetch(r) => r.group_id.iter().flat_map(one).collect(),
+        Request::ShareGroupHeartbeat(r) => one(&r.group_id),
         Request::SyncGroup(r) => one(&r.group_id),
         Request::TxnOffsetCommit(r) => one(&r.group_id),
         _ => Vec::new(),

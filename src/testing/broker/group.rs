@@ -116,6 +116,12 @@ impl Group {
         }
     }
 
+    /// Whether nobody is or is about to be in it, and nothing is committed.
+    pub(super) fn is_vacant(&self) -> bool {
+        let is_empty = self.members.is_empty() && self.consumers.is_empty() && self.pending.is_empty();
+        is_empty && self.offsets.is_empty() && self.in_transactions.is_empty()
+    }
+
     /// The answers whose time has come.
     pub(super) fn take_answers(&mut self) -> Vec<(Ticket, Response)> {
         std::mem::take(&mut self.answers)

@@ -35,6 +35,9 @@ pub(super) fn join(state: &mut State, call: &Call, request: &JoinGroupRequest) -
         initial_delay: settings.group_initial_rebalance_delay,
         max_size: settings.group_max_size,
     };
+    if state.share.has_group(&request.group_id) {
+        return refused(Code::INCONSISTENT_GROUP_PROTOCOL);
+    }
     if !state.has_group(&request.group_id) && !request.member_id.is_empty() {
         return refused(Code::UNKNOWN_MEMBER_ID);
     }
@@ -116,6 +119,10 @@ pub(super) fn consumer_heartbeat(
     if let Err(refusal) = consumer::check(call, request) {
         return refused(refusal);
     }
+    if state.share.has_group(&request.group_id) {
+        let reason = format!("Group {} is not a consumer group.", request.group_id);
+        return refused((Code::GROUP_ID_NOT_FOUND, reason));
+    }
     let is_new = request.member_epoch == 0;
     let is_there = state.has_group(&request.group_id) || (is_new && state.ensure_group(&request.group_id));
     if !is_there {
@@ -130,10 +137,7 @@ pub(super) fn consumer_heartbeat(
     // Only brokers older than 4.0 choose the id.
     let fresh_id =
         if request.member_id.is_empty() { Str::from(state.uuid().to_string()) } else { Str::default() };
-    let topics = state.topics().map(|topic| {
-        (topic.name.clone(), (topic.id, i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)))
-    });
-    let topics = topics.collect();
+    let topics = state.topic_sizes();
     let beat = |group: &mut Group| group.consumer_heartbeat(call, request, fresh_id, settings, &topics);
     match state.with_group(&request.group_id, beat) {
         Some(Ok(response)) => response,

@@ -1,6 +1,7 @@
 //! The log of one partition: its batches, its offsets, its leader epochs.
 
 mod compact;
+pub(super) mod spans;
 mod stable;
 pub(super) mod transactions;
 

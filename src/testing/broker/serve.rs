@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::call::{Call, Handled, Ticket};
 use super::effects::{Effects, Ending, Instead};
 use super::fetch::Fetch;
+use super::share::ShareFetch;
 use super::{Broker, ConnectionId, Current, Reaction, Wait};
 use super::{
-    alter, commit, coordinators, deletions, facts, groups, ids, metadata, offsets, produce, topics,
+    alter, commit, coordinators, deletions, facts, groups, ids, metadata, offsets, produce, share, topics,
     transactions, versions,
 };
 use crate::engine::machine::{Now, deadline_after};
@@ -17,7 +18,7 @@ use crate::testing::journal::Entry;
 use crate::types::NodeId;
 use crate::wire::calls::{Received, Request, RequestError, Response, decode_request};
 use crate::wire::codec::Segments;
-use crate::wire::messages::{FetchRequest, FetchResponse};
+use crate::wire::messages::{FetchRequest, FetchResponse, ShareFetchRequest, ShareFetchResponse};
 use crate::wire::versions::ApiKey;
 
 /// The first version of JoinGroup that can say that no protocol was chosen.
@@ -118,10 +119,9 @@ impl Broker {
             Request::OffsetFetch(request) => commit::fetch(state, call, request).into(),
             Request::OffsetForLeaderEpoch(request) => offsets::for_leader_epoch(state, call, request).into(),
             Request::Produce(request) => produce::handle(state, call, request),
-            // They are not advertised.
-            Request::ShareAcknowledge(_) | Request::ShareFetch(_) | Request::ShareGroupHeartbeat(_) => {
-                Handled::Close
-            }
+            Request::ShareAcknowledge(request) => share::acknowledge(state, call, id.0, request).into(),
+            Request::ShareFetch(request) => return self.share_fetch(now, id, current, request),
+            Request::ShareGroupHeartbeat(request) => share::heartbeat(state, call, request).into(),
             Request::SyncGroup(request) => groups::sync(state, call, request),
             Request::TxnOffsetCommit(request) => commit::transactional::commit(state, call, request).into(),
         };
@@ -186,6 +186,40 @@ impl Broker {
             if let Some((id, current)) = self.wake(ticket) {
                 self.finish_fetch(now, id, current, response);
             }
+        }
+        self.try_share_fetches(now);
+    }
+
+    fn share_fetch(&mut self, now: Now, id: ConnectionId, current: Current, request: &ShareFetchRequest) {
+        let fetch = match ShareFetch::begin(&mut self.state, &current.call, id.0, request) {
+            Ok(fetch) => fetch,
+            Err(code) => {
+                let failed = ShareFetchResponse { error_code: code.get(), ..ShareFetchResponse::default() };
+                return self.finish(now, id, current, failed.into());
+            }
+        };
+        match fetch.read(&mut self.state, &current.call, now) {
+            Some(response) => self.finish(now, id, current, response.into()),
+            None => self.wait(id, Current { wait: Wait::ShareFetch(fetch), ..current }),
+        }
+    }
+
+    /// Does the same for the waiting fetches of share groups, in the order in which they came: what one acquires, the next
+    /// does not get.
+    fn try_share_fetches(&mut self, now: Now) {
+        let mut answers = Vec::new();
+        for (ticket, id) in &self.waiting {
+            let Some(current) = self.connections.get(id).and_then(|connection| connection.current.as_ref())
+            else {
+                continue;
+            };
+            let Wait::ShareFetch(fetch) = &current.wait else { continue };
+            if let Some(response) = fetch.read(&mut self.state, &current.call, now) {
+                answers.push((*ticket, response));
+            }
+        }
+        for (ticket, response) in answers {
+            self.answer(now, ticket, response.into());
         }
     }
 

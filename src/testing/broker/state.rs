@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::call::Ticket;
 use super::config::TopicConfig;
 use super::group::Group;
+use super::share::store::Shares;
 use super::topic::{Partition, Topic};
 use super::transaction::Transactions;
 use crate::engine::backoff::Random;
@@ -27,6 +28,7 @@ pub(super) struct State {
     topics: BTreeMap<Str, Topic>,
     names: BTreeMap<Uuid, Str>,
     groups: BTreeMap<Str, Group>,
+    pub(super) share: Shares,
     pub(super) transactions: Transactions,
     /// Answers of groups whose time has come.
     answers: Vec<(Ticket, Response)>,
@@ -66,6 +68,7 @@ impl State {
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
             groups: BTreeMap::new(),
+            share: Shares::default(),
             transactions: Transactions::default(),
             answers: Vec::new(),
             denied: BTreeSet::new(),
@@ -109,6 +112,8 @@ impl State {
     pub(super) fn set_up(&mut self, now: Now, id: i32, up: bool) {
         let before: Vec<(Str, Option<i32>)> =
             self.groups.keys().map(|group| (group.clone(), self.coordinator(group))).collect();
+        let of_shares: Vec<(Str, Option<i32>)> =
+            self.share.groups().map(|(group, _)| (group.clone(), self.coordinator(group))).collect();
         let ids = self.transactions.by_id.keys();
         let of_ids: Vec<Option<i32>> = ids.map(|id| self.coordinator(id)).collect();
         let Some(node) = self.nodes.get_mut(&id) else { return };
@@ -116,6 +121,11 @@ impl State {
         for (group, coordinator) in before {
             if self.coordinator(&group) != coordinator {
                 self.with_group(&group, |group| group.moved(now));
+            }
+        }
+        for (group, coordinator) in of_shares {
+            if self.coordinator(&group) != coordinator {
+                self.share.group_mut(&group).into_iter().for_each(|group| group.moved(now));
             }
         }
         let ids: Vec<Option<i32>> = self.transactions.by_id.keys().map(|id| self.coordinator(id)).collect();
@@ -159,6 +169,12 @@ impl State {
             TopicKey::Id(id) => self.topic_by_id(id).ok_or(Code::UNKNOWN_TOPIC_ID),
             TopicKey::Name(name) => self.topic(name).ok_or(Code::UNKNOWN_TOPIC_OR_PARTITION),
         }
+    }
+
+    /// All topics by name, with their ids and numbers of partitions.
+    pub(super) fn topic_sizes(&self) -> BTreeMap<Str, (Uuid, i32)> {
+        let size = |topic: &Topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        self.topics.values().map(|topic| (topic.name.clone(), (topic.id, size(topic)))).collect()
     }
 
     /// Whether a new topic may have the name.
@@ -207,6 +223,7 @@ impl State {
         let topic = self.topics.remove(name)?;
         self.names.remove(&topic.id);
         self.groups.values_mut().for_each(|group| group.topic_deleted(name));
+        self.share.topic_deleted(topic.id);
         let bytes: usize = topic.partitions.iter().map(|partition| partition.log.bytes()).sum();
         self.log_bytes = self.log_bytes.saturating_sub(bytes);
         self.changes += 1;
@@ -244,12 +261,33 @@ impl State {
     /// Creates the group if it is not there; whether there was room.
     pub(super) fn ensure_group(&mut self, id: &Str) -> bool {
         if !self.has_group(id) {
-            if self.groups.len() >= self.limits.groups {
+            if self.share.has_group(id) || !self.has_room_for_group() {
                 return false;
             }
             self.groups.insert(id.clone(), Group::new(id.clone()));
         }
         true
+    }
+
+    /// Creates the share group if it is not there; whether there was room.
+    pub(super) fn ensure_share_group(&mut self, id: &Str) -> bool {
+        let fits = self.share.has_group(id) || self.has_room_for_group();
+        if fits {
+            self.share.add_group(id);
+        }
+        fits
+    }
+
+    fn has_room_for_group(&self) -> bool {
+        self.groups.len() + self.share.count() < self.limits.groups
+    }
+
+    /// Makes way for a group of another kind; whether none is there now. One with members or offsets stays.
+    pub(super) fn drop_vacant_group(&mut self, id: &Str) -> bool {
+        if self.groups.get(id).is_some_and(Group::is_vacant) {
+            self.groups.remove(id);
+        }
+        !self.has_group(id)
     }
 
     /// Does something with a group, and takes the answers that come of it.
@@ -313,6 +351,7 @@ impl State {
         debug_assert!(self.topics.len() <= self.limits.topics, "the topics are bounded");
         debug_assert!(self.groups.len() <= self.limits.groups, "the groups are bounded");
         self.groups.values().for_each(|group| group.check(self.limits.offsets_per_group));
+        self.share.check(self.limits.groups);
         self.check_transactions();
         debug_assert!(self.answers.is_empty(), "what can be answered is answered");
     }

@@ -11,6 +11,7 @@ mod hostile;
 mod offsets;
 mod produce;
 mod sessions;
+mod share;
 mod topics;
 mod transactions;
 mod versions;

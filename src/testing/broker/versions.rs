@@ -35,21 +35,25 @@ pub(super) const ADVERTISED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::TxnOffsetCommit, 0, 6),
     (ApiKey::DescribeCluster, 0, 2),
     (ApiKey::ConsumerGroupHeartbeat, 0, 1),
+    (ApiKey::ShareGroupHeartbeat, 1, 1),
+    (ApiKey::ShareFetch, 1, 2),
+    (ApiKey::ShareAcknowledge, 1, 2),
 ];
 
 /// The features of a 4.4 broker: name, lowest and highest level it has, and the level that the cluster has finalized.
-/// What the embedded broker does not do yet is not finalized; those of groups and transactions are for the cluster's settings to say.
+/// What the embedded broker does not do yet is not finalized; those of groups, share groups and transactions are for the cluster's settings to say.
 const FEATURES: &[(&str, i16, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1, 0),
     (GROUPS, 0, 1, 0),
     ("kraft.version", 0, 1, 0),
     ("metadata.version", 7, 33, 33),
-    ("share.version", 0, 2, 0),
+    (SHARES, 0, 2, 0),
     ("streams.version", 0, 1, 0),
     (TRANSACTIONS, 0, 2, 0),
 ];
 const TRANSACTIONS: &str = "transaction.version";
 const GROUPS: &str = "group.version";
+const SHARES: &str = "share.version";
 
 /// The first version that shows features whose lowest level is 0.
 const ALL_FEATURES: i16 = 4;
@@ -69,6 +73,7 @@ pub(super) fn handle(state: &State, call: &Call, request: &ApiVersionsRequest) -
     let level = |name: &str, level| match name {
         TRANSACTIONS => i16::from(settings.transaction_version),
         GROUPS => i16::from(settings.group_version),
+        SHARES => i16::from(settings.share_version),
         _ => level,
     };
     let finalized = FEATURES.iter().map(|&(name, .., fixed)| (name, level(name, fixed)));

@@ -29,7 +29,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bodies_of_known_requests_do_no_harm(
-        key in prop::sample::select(vec![0_i16, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 22, 23, 60]),
+        key in prop::sample::select(vec![0_i16, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 22, 23, 60, 76, 78, 79]),
         version in 0_i16..14,
         body in prop::collection::vec(prop_oneof![4 => Just(0_u8), 1 => any::<u8>()], 0..120),
     ) {

@@ -242,6 +242,33 @@ fn sample_of_groups(world: &World, key: ApiKey, version: i16) -> Option<Request>
             let topic = TxnOffsetCommitRequestTopic { name, partitions, ..Default::default() };
             TxnOffsetCommitRequest { group_id: "g".into(), topics: vec![topic], ..Default::default() }.into()
         }
+        _ => return sample_of_share_groups(world, key),
+    })
+}
+
+fn sample_of_share_groups(world: &World, key: ApiKey) -> Option<Request> {
+    Some(match key {
+        ApiKey::ShareFetch => {
+            let topic = share_fetch_request::FetchTopic {
+                topic_id: world.broker.topic_id("t").unwrap(),
+                partitions: vec![Default::default()],
+                ..Default::default()
+            };
+            let (group_id, member_id) = (Some("s".into()), Some("m".into()));
+            ShareFetchRequest { group_id, member_id, topics: vec![topic], ..Default::default() }.into()
+        }
+        ApiKey::ShareGroupHeartbeat => {
+            ShareGroupHeartbeatRequest { group_id: "s".into(), ..Default::default() }.into()
+        }
+        ApiKey::ShareAcknowledge => {
+            let topic = share_acknowledge_request::AcknowledgeTopic {
+                topic_id: world.broker.topic_id("t").unwrap(),
+                partitions: vec![Default::default()],
+                ..Default::default()
+            };
+            ShareAcknowledgeRequest { group_id: Some("s".into()), topics: vec![topic], ..Default::default() }
+                .into()
+        }
         _ => return None,
     })
 }

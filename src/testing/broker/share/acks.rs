@@ -1,0 +1,93 @@
+//! What members say about records that they have acquired.
+
+use std::iter;
+
+use crate::error::Code;
+use crate::wire::messages::{share_acknowledge_request, share_fetch_request};
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::testing::broker) enum AckType {
+    /// There is none at this offset.
+    Gap,
+    Accept,
+    /// It shall be delivered again.
+    Release,
+    /// It shall not be delivered again.
+    Reject,
+    /// It takes longer (KIP-1222).
+    Renew,
+}
+
+/// What became of the records from `first` to `last`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::testing::broker) struct Ack {
+    pub(in crate::testing::broker) first: i64,
+    pub(in crate::testing::broker) last: i64,
+    /// One for all, or one for each.
+    types: Vec<AckType>,
+}
+
+impl Ack {
+    /// What became of one of them.
+    pub(in crate::testing::broker) fn of(&self, offset: i64) -> AckType {
+        let index = if self.types.len() > 1 { offset.saturating_sub(self.first) } else { 0 };
+        let index = usize::try_from(index).unwrap_or(0);
+        self.types.get(index).copied().unwrap_or(AckType::Gap)
+    }
+
+    fn new(first: i64, last: i64, types: &[i8], may_renew: bool) -> Result<Self, Code> {
+        let types: Result<Vec<AckType>, Code> =
+            types.iter().map(|number| ack_type(*number, may_renew)).collect();
+        let types = types?;
+        let count = last.checked_sub(first).and_then(|count| count.checked_add(1));
+        let is_right = match types.len() {
+            0 => false,
+            1 => true,
+            len => i64::try_from(len).ok() == count,
+        };
+        if first < 0 || last < first || last == i64::MAX || !is_right {
+            return Err(Code::INVALID_REQUEST);
+        }
+        Ok(Self { first, last, types })
+    }
+}
+
+fn ack_type(number: i8, may_renew: bool) -> Result<AckType, Code> {
+    match number {
+        0 => Ok(AckType::Gap),
+        1 => Ok(AckType::Accept),
+        2 => Ok(AckType::Release),
+        3 => Ok(AckType::Reject),
+        4 if may_renew => Ok(AckType::Renew),
+        _ => Err(Code::INVALID_REQUEST),
+    }
+}
+
+/// The acknowledgements for a partition in a ShareFetch.
+pub(in crate::testing::broker) fn of_fetch(
+    batches: &[share_fetch_request::AcknowledgementBatch],
+    may_renew: bool,
+) -> Result<Vec<Ack>, Code> {
+    let acks = batches
+        .iter()
+        .map(|batch| Ack::new(batch.first_offset, batch.last_offset, &batch.acknowledge_types, may_renew));
+    in_order(acks.collect::<Result<_, _>>()?)
+}
+
+/// The acknowledgements for a partition in a ShareAcknowledge.
+pub(in crate::testing::broker) fn of_acknowledge(
+    batches: &[share_acknowledge_request::AcknowledgementBatch],
+    may_renew: bool,
+) -> Result<Vec<Ack>, Code> {
+    let acks = batches
+        .iter()
+        .map(|batch| Ack::new(batch.first_offset, batch.last_offset, &batch.acknowledge_types, may_renew));
+    in_order(acks.collect::<Result<_, _>>()?)
+}
+
+/// They rise, and do not overlap.
+fn in_order(acks: Vec<Ack>) -> Result<Vec<Ack>, Code> {
+    let rises = iter::zip(&acks, acks.iter().skip(1)).all(|(a, b)| a.last < b.first);
+    if rises { Ok(acks) } else { Err(Code::INVALID_REQUEST) }
+}

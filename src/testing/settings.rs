@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 /// Settings of the brokers of an embedded cluster. The defaults are those of a Kafka 4.4 broker, but for
-/// [`group_initial_rebalance_delay`](Self::group_initial_rebalance_delay), which would only make tests wait,
-/// [`auto_create_topics`](Self::auto_create_topics), which hides misspelt names, and
-/// [`share_acquires_gaps`](Self::share_acquires_gaps).
+/// [`group_initial_rebalance_delay`](Self::group_initial_rebalance_delay), which would only make tests wait, and
+/// [`auto_create_topics`](Self::auto_create_topics), which hides misspelt names.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
@@ -66,10 +65,6 @@ pub struct Settings {
     /// How many records of one partition a share group has in flight before it delivers no further ones
     /// (`group.share.partition.max.record.locks`); a batch that is begun is delivered whole. Default: 2,000.
     pub share_max_locks: usize,
-    /// Whether members of share groups also acquire the offsets within a batch that hold no record for them, as those of
-    /// transaction markers and of records that were compacted away, and have to acknowledge them as gaps. Kafka has no
-    /// such setting: it always does so. Default: no, the brokers pass over them.
-    pub share_acquires_gaps: bool,
     /// The longest text beside a committed offset, in bytes (`offset.metadata.max.bytes`). Default: 4,096.
     pub offset_metadata_max_bytes: usize,
     /// The most fetch sessions of one node (`max.incremental.fetch.session.cache.slots`). Default: 1,000.
@@ -120,7 +115,6 @@ impl Default for Settings {
             share_lock_timeout: Duration::from_secs(30),
             share_delivery_limit: 5,
             share_max_locks: 2_000,
-            share_acquires_gaps: false,
             offset_metadata_max_bytes: 4_096,
             fetch_sessions: 1_000,
             rack_aware_replicas: false,

@@ -23,6 +23,7 @@ mod produce;
 mod recreated;
 mod sequences;
 mod sessions;
+mod shares;
 mod topics;
 mod transactional;
 mod txn;
@@ -58,6 +59,7 @@ const SCRIPTS: &[Script] = &[
     recreated::SCRIPT,
     sequences::SCRIPT,
     sessions::SCRIPT,
+    shares::SCRIPT,
     topics::SCRIPT,
     txn::SCRIPT,
     versions::SCRIPT,

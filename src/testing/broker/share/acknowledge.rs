@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::acks::{self, Ack};
+use super::acks::{self, Ack, Refusal};
 use super::lookup::{find, leader, nodes};
 use super::session::{FINAL_EPOCH, INITIAL_EPOCH, Key};
 use super::sessions::{check_member, end_session};
@@ -42,14 +42,17 @@ fn acknowledge_all(
     let mut responses: Vec<ShareAcknowledgeTopicResponse> = Vec::new();
     let mut leaders = BTreeSet::new();
     for topic in &request.topics {
-        let partitions = topic.partitions.iter().map(|partition| {
+        let said = topic.partitions.iter().filter(|partition| !partition.acknowledgement_batches.is_empty());
+        let partitions = said.map(|partition| {
             let of = (topic.topic_id, partition.partition_index);
             let acks = acks::of_acknowledge(&partition.acknowledgement_batches, request.is_renew_ack);
             let done = acks.and_then(|acks| apply(state, call, (&key.group, &key.member), of, &acks));
-            let code = done.err().unwrap_or(Code::NONE);
+            let refusal = done.err();
+            let code = refusal.map_or(Code::NONE, |refusal| refusal.code);
             let mut data = PartitionData {
                 partition_index: partition.partition_index,
                 error_code: code.get(),
+                error_message: refusal.and_then(Refusal::message),
                 ..PartitionData::default()
             };
             if let Some((leader_id, leader_epoch)) = leader(state, of, code) {
@@ -59,8 +62,10 @@ fn acknowledge_all(
             }
             data
         });
-        let partitions = partitions.collect();
-        let topic_id = topic.topic_id;
+        let (topic_id, partitions) = (topic.topic_id, partitions.collect::<Vec<_>>());
+        if partitions.is_empty() {
+            continue;
+        }
         responses.push(ShareAcknowledgeTopicResponse {
             topic_id,
             partitions,
@@ -94,7 +99,7 @@ pub(super) fn apply(
     (group, member): (&Str, &Str),
     key: Key,
     acks: &[Ack],
-) -> Result<(), Code> {
+) -> Result<(), Refusal> {
     let partition = find(state, call, key)?;
     let (log, epoch) = (partition.log.start()..partition.log.end(), partition.leader_epoch);
     let until = deadline_after(call.now, state.settings.share_lock_timeout);

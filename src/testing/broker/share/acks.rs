@@ -4,6 +4,7 @@ use std::iter;
 
 use crate::error::Code;
 use crate::wire::messages::{share_acknowledge_request, share_fetch_request};
+use crate::wire::str::Str;
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,36 @@ pub(in crate::testing::broker) enum AckType {
     Reject,
     /// It takes longer (KIP-1222).
     Renew,
+}
+
+/// Why what a member says does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::testing::broker) struct Refusal {
+    pub(in crate::testing::broker) code: Code,
+    message: Option<&'static str>,
+}
+
+impl Refusal {
+    /// The records are not locked for the member.
+    pub(super) const NOT_LOCKED: Self = Self {
+        code: Code::INVALID_RECORD_STATE,
+        message: Some("Member is not the owner of offset or record is not acquired"),
+    };
+    /// Nobody has been given records as far as that.
+    pub(super) const NOT_IN_FLIGHT: Self = Self {
+        code: Code::INVALID_REQUEST,
+        message: Some("Batch record not found. The first offset in request is past acquired records."),
+    };
+
+    pub(super) fn message(self) -> Option<Str> {
+        self.message.map(Str::from)
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self { code, message: None }
+    }
 }
 
 /// What became of the records from `first` to `last`.
@@ -68,26 +99,26 @@ fn ack_type(number: i8, may_renew: bool) -> Result<AckType, Code> {
 pub(in crate::testing::broker) fn of_fetch(
     batches: &[share_fetch_request::AcknowledgementBatch],
     may_renew: bool,
-) -> Result<Vec<Ack>, Code> {
+) -> Result<Vec<Ack>, Refusal> {
     let acks = batches
         .iter()
         .map(|batch| Ack::new(batch.first_offset, batch.last_offset, &batch.acknowledge_types, may_renew));
-    in_order(acks.collect::<Result<_, _>>()?)
+    in_order(acks.collect::<Result<_, Code>>()?)
 }
 
 /// The acknowledgements for a partition in a ShareAcknowledge.
 pub(in crate::testing::broker) fn of_acknowledge(
     batches: &[share_acknowledge_request::AcknowledgementBatch],
     may_renew: bool,
-) -> Result<Vec<Ack>, Code> {
+) -> Result<Vec<Ack>, Refusal> {
     let acks = batches
         .iter()
         .map(|batch| Ack::new(batch.first_offset, batch.last_offset, &batch.acknowledge_types, may_renew));
-    in_order(acks.collect::<Result<_, _>>()?)
+    in_order(acks.collect::<Result<_, Code>>()?)
 }
 
-/// They rise, and do not overlap.
-fn in_order(acks: Vec<Ack>) -> Result<Vec<Ack>, Code> {
-    let rises = iter::zip(&acks, acks.iter().skip(1)).all(|(a, b)| a.last < b.first);
-    if rises { Ok(acks) } else { Err(Code::INVALID_REQUEST) }
+/// They rise. One may begin where the one before ends, which is then refused as what is not locked any more.
+fn in_order(acks: Vec<Ack>) -> Result<Vec<Ack>, Refusal> {
+    let rises = iter::zip(&acks, acks.iter().skip(1)).all(|(a, b)| a.last <= b.first);
+    if rises { Ok(acks) } else { Err(Code::INVALID_REQUEST.into()) }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::acknowledge::apply;
-use super::acks;
+use super::acks::{self, Refusal};
 use super::lookup::{find, leader, nodes};
 use super::partition::{Plan, Run, SharePartition, Want};
 use super::session::{FINAL_EPOCH, INITIAL_EPOCH, Key, SessionKey};
@@ -32,7 +32,7 @@ pub(in crate::testing::broker) struct ShareFetch {
     number: Option<u64>,
     partitions: Vec<Key>,
     /// What came of the acknowledgements.
-    acknowledged: BTreeMap<Key, Code>,
+    acknowledged: BTreeMap<Key, Option<Refusal>>,
     min_bytes: usize,
     max_bytes: usize,
     max_records: usize,
@@ -45,7 +45,8 @@ pub(in crate::testing::broker) struct ShareFetch {
 #[derive(Debug, Default)]
 struct Answer {
     code: Option<Code>,
-    acknowledged: Option<Code>,
+    /// Why what was said of records does not count.
+    refused: Option<Refusal>,
     records: Bytes,
     runs: Vec<Run>,
 }
@@ -134,8 +135,8 @@ impl ShareFetch {
                 (answer.records, answer.runs) = (plan.batches(), runs);
             }
         }
-        for (key, code) in &self.acknowledged {
-            answers.entry(*key).or_default().acknowledged = Some(*code);
+        for (key, refusal) in &self.acknowledged {
+            answers.entry(*key).or_default().refused = *refusal;
         }
         Some(response(state, answers))
     }
@@ -162,12 +163,10 @@ impl ShareFetch {
             bytes: self.max_bytes.saturating_sub(bytes),
             whole_first: bytes == 0 && self.max_bytes > 0,
             locks: i64::try_from(state.settings.share_max_locks).unwrap_or(i64::MAX),
-            gaps: state.settings.share_acquires_gaps,
         };
-        let decompressed = state.limits.decompressed_batch_bytes;
         let partition = find(state, call, key)?;
         let shared = state.share.partition(&self.session.group, key).ok_or(Code::UNKNOWN_SERVER_ERROR)?;
-        Ok(shared.plan(partition.log.spans(shared.start(), decompressed), log.end, want))
+        Ok(shared.plan(partition.log.spans(shared.start()), log.end, want))
     }
 
     fn acquire(&self, state: &mut State, now: Now, key: Key, plan: &Plan) -> Vec<Run> {
@@ -198,14 +197,14 @@ fn take_acks(
     call: &Call,
     session: &SessionKey,
     request: &ShareFetchRequest,
-) -> BTreeMap<Key, Code> {
+) -> BTreeMap<Key, Option<Refusal>> {
     let partitions = request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.topic_id, p)));
     let with_acks = partitions.filter(|(_, partition)| !partition.acknowledgement_batches.is_empty());
     let taken = with_acks.map(|(topic, partition)| {
         let key = (topic, partition.partition_index);
         let acks = acks::of_fetch(&partition.acknowledgement_batches, request.is_renew_ack);
         let done = acks.and_then(|acks| apply(state, call, (&session.group, &session.member), key, &acks));
-        (key, done.err().unwrap_or(Code::NONE))
+        (key, done.err())
     });
     taken.collect()
 }
@@ -214,7 +213,7 @@ fn response(state: &State, answers: BTreeMap<Key, Answer>) -> ShareFetchResponse
     let mut responses: Vec<ShareFetchableTopicResponse> = Vec::new();
     let mut leaders = BTreeSet::new();
     for (key @ (topic_id, _), answer) in answers {
-        let code = [answer.code, answer.acknowledged].into_iter().flatten();
+        let code = [answer.code, answer.refused.map(|refusal| refusal.code)].into_iter().flatten();
         let leader = code.filter_map(|code| leader(state, key, code)).next();
         leaders.extend(leader.map(|(id, _)| id));
         let data = partition_data(key, answer, leader);
@@ -258,7 +257,8 @@ fn partition_data((_, partition_index): Key, answer: Answer, leader: Option<(i32
     PartitionData {
         partition_index,
         error_code: answer.code.unwrap_or(Code::NONE).get(),
-        acknowledge_error_code: answer.acknowledged.unwrap_or(Code::NONE).get(),
+        acknowledge_error_code: answer.refused.map_or(Code::NONE, |refusal| refusal.code).get(),
+        acknowledge_error_message: answer.refused.and_then(Refusal::message),
         current_leader: current_leader.unwrap_or_default(),
         records: Some(answer.records),
         acquired_records: acquired.collect(),

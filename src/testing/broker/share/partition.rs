@@ -11,9 +11,8 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::acks::{Ack, AckType};
+use super::acks::{Ack, AckType, Refusal};
 use crate::engine::machine::Now;
-use crate::error::Code;
 use crate::testing::broker::log::spans::Span;
 use crate::wire::str::Str;
 
@@ -57,8 +56,6 @@ pub(in crate::testing::broker) struct Want {
     pub(in crate::testing::broker) whole_first: bool,
     /// How many offsets lie at most between the start and the end.
     pub(in crate::testing::broker) locks: i64,
-    /// Whether offsets that hold no record for users are acquired with the others.
-    pub(in crate::testing::broker) gaps: bool,
 }
 
 /// What a fetch would acquire.
@@ -202,7 +199,7 @@ impl SharePartition {
         // A batch that is begun is delivered whole, unless the number of records is a limit.
         let newest = if want.exactly { self.start.saturating_add(want.locks) } else { i64::MAX };
         let may_begin = from.max(self.end) - self.start < want.locks;
-        let (mut acquire, mut pass, mut end, mut is_whole) = (Vec::new(), Vec::new(), plan.end, true);
+        let (mut acquire, mut end, mut is_whole) = (Vec::new(), plan.end, true);
         for offset in from..=span.last {
             let is_new = offset >= self.end;
             if acquire.len() >= room || (is_new && (!may_begin || offset >= newest)) {
@@ -212,11 +209,10 @@ impl SharePartition {
             if is_new {
                 end = offset + 1;
             }
-            if !self.is_free(offset) {
-                continue;
+            // Also where there is no record for users, as of markers: they say so.
+            if self.is_free(offset) {
+                acquire.push(offset);
             }
-            let wanted = if want.gaps || span.holds(offset) { &mut acquire } else { &mut pass };
-            wanted.push(offset);
         }
         if !acquire.is_empty() {
             let is_first = want.whole_first && plan.bytes == 0;
@@ -228,7 +224,6 @@ impl SharePartition {
             plan.bases.insert(span.base);
         }
         plan.acquire.append(&mut acquire);
-        plan.pass.append(&mut pass);
         plan.end = plan.end.max(end);
         is_whole
     }
@@ -273,17 +268,22 @@ impl SharePartition {
         acks: &[Ack],
         until: Instant,
         limit: u16,
-    ) -> Result<bool, Code> {
-        let in_flight = self.start..self.end;
+    ) -> Result<bool, Refusal> {
         let start = self.start;
+        // Behind what was said before.
+        let mut next = start;
         for ack in acks {
             let from = ack.first.max(start);
             if from > ack.last {
                 continue;
             }
-            if !in_flight.contains(&ack.last) || !(from..=ack.last).all(|offset| self.is_of(offset, member)) {
-                return Err(Code::INVALID_RECORD_STATE);
+            if from >= self.end && !self.records.is_empty() {
+                return Err(Refusal::NOT_IN_FLIGHT);
             }
+            if from < next || !(from..=ack.last).all(|offset| self.is_of(offset, member)) {
+                return Err(Refusal::NOT_LOCKED);
+            }
+            next = ack.last + 1;
         }
         let mut any = false;
         for ack in acks {

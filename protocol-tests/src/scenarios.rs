@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod admin;
+pub(crate) mod churn;
 pub(crate) mod companions;
 pub(crate) mod consumer;
 pub(crate) mod fetching;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use milena::{
-    Client, Code, Commit, Consumer, ConsumerBuilder, GroupProtocol, Offset,
+    Client, Code, Commit, Consumer, ConsumerBuilder, ErrorKind, GroupProtocol, Offset,
     testing::{Api, Cluster, Fault, Rule},
 };
 
@@ -137,4 +137,14 @@ async fn an_assignor_that_the_coordinator_does_not_have_is_refused_with_those_th
     let refused = error(&builder.build().unwrap()).await;
     assert_eq!(refused.code(), Some(Code::UNSUPPORTED_ASSIGNOR));
     assert!(refused.to_string().contains("uniform, range"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_join_is_told_of_the_group() {
+    let (cluster, client) = cluster(1, 1).await;
+    let denied = Rule::new(Fault::Refuse(Code::GROUP_AUTHORIZATION_FAILED)).on(Api::ConsumerGroupHeartbeat);
+    cluster.fault(denied.times(1)).await.unwrap();
+    let member = member(&client, GroupProtocol::Consumer).build().unwrap();
+    let told = error(&member).await;
+    assert!(matches!(told.kind(), ErrorKind::NotAuthorized { name, .. } if name == "g"), "{told}");
 }

@@ -82,11 +82,21 @@ async fn come_and_go(stage: Stage, as_member: impl Fn(ConsumerBuilder) -> Consum
 
 /// Who owns what, as the members' listeners say.
 #[derive(Clone, Default)]
-struct Owners(Arc<Mutex<BTreeMap<TopicPartition, usize>>>);
+pub(super) struct Owners(Arc<Mutex<BTreeMap<TopicPartition, usize>>>);
 
 impl Owners {
-    fn listener(&self, member: usize) -> Owner {
+    pub(super) fn listener(&self, member: usize) -> Owner {
         Owner { owners: self.clone(), member }
+    }
+
+    /// A member is there no more.
+    pub(super) fn forget(&self, member: usize) {
+        self.with(|owners| owners.retain(|_, owner| *owner != member));
+    }
+
+    /// Who two owned the same partition at once.
+    pub(super) fn doubled(&self) -> Option<TopicPartition> {
+        self.with(|owners| owners.keys().find(|partition| partition.topic.contains(' ')).cloned())
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<TopicPartition, usize>) -> T) -> T {
@@ -94,7 +104,7 @@ impl Owners {
     }
 }
 
-struct Owner {
+pub(super) struct Owner {
     owners: Owners,
     member: usize,
 }
@@ -152,7 +162,7 @@ impl Member {
     /// Its connections end and its group learns of it by the end of its session.
     fn die(self, owners: &Owners) {
         self.client.close();
-        owners.with(|owners| owners.retain(|_, owner| *owner != self.name));
+        owners.forget(self.name);
     }
 }
 
@@ -176,8 +186,7 @@ impl Crew {
                     // The group may have moved on: then the record comes again, to whoever has the partition now.
                     let _ = member.consumer.commit_offsets(commit).await;
                 }
-                let doubled = owners.with(|owners| owners.keys().find(|p| p.topic.contains(' ')).cloned());
-                assert_eq!(doubled, None);
+                assert_eq!(owners.doubled(), None);
             }
         };
         tokio::time::timeout(Duration::from_secs(60), work).await.expect("not every record was processed");

@@ -2,7 +2,7 @@
 
 use super::{Awaits, Needs, Scenario, State};
 use crate::scenarios::{
-    admin, companions, consumer, fetching, groups, producer, recreated, refusals, share, transactions,
+    admin, churn, companions, consumer, fetching, groups, producer, recreated, refusals, share, transactions,
     transactions_of_groups, versions,
 };
 
@@ -86,7 +86,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(36), groups::s36_members_come_and_go_and_every_record_is_processed, ANY),
     ready!(Some(36), groups::s36_members_of_a_cooperative_group_come_and_go, ANY),
     ready!(Some(36), groups::s36_members_of_the_consumer_protocol_come_and_go, ANY),
-    pending!(36, "s36_members_of_each_protocol_come_and_go_for_a_minute", D),
+    ready!(Some(36), churn::s36_members_of_each_protocol_come_and_go_for_a_minute, THREE),
     ready!(Some(37), groups::s37_a_static_member_comes_back_unnoticed_and_a_double_fences, ANY),
     ready!(Some(37), groups::s37_a_static_double_is_refused_by_the_consumer_protocol, ANY),
     ready!(Some(38), groups::s38_a_member_that_works_too_long_loses_its_share_and_comes_back, ANY),

@@ -328,7 +328,7 @@ impl ConsumerGroup {
         let error = || {
             let (request, subject) = ("ConsumerGroupHeartbeat", self.settings.group.as_str().to_owned());
             let message = message.as_ref().map(|message| message.as_str().to_owned());
-            Error::from(ErrorKind::Broker { code, request, subject, message })
+            Error::broker_saying(code, request, subject, message)
         };
         match code {
             Code::UNKNOWN_MEMBER_ID | Code::FENCED_MEMBER_EPOCH => {

@@ -19,7 +19,7 @@ use crate::{
         backoff::{Backoff, Random},
         machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after},
     },
-    error::{Code, Disposition, Error, ErrorKind},
+    error::{Code, Disposition, Error},
     types::{NodeId, TopicName},
     wire::{
         messages::{ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse},
@@ -271,8 +271,8 @@ impl ShareGroup {
                 Disposition::Fail => {
                     let (request, subject) = ("ShareGroupHeartbeat", self.settings.group.to_string());
                     let message = message.map(|message| message.as_str().to_owned());
-                    let error = ErrorKind::Broker { code, request, subject, message };
-                    out.events.push(ShareEvent::Refused(error.into()));
+                    let error = Error::broker_saying(code, request, subject, message);
+                    out.events.push(ShareEvent::Refused(error));
                     self.state = State::Due(now.instant);
                     self.back_off(now);
                 }
@@ -317,6 +317,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::{machine::Failure, script},
+        error::ErrorKind,
         wire::{
             calls::Request,
             messages::share_group_heartbeat_response::{Assignment, TopicPartitions},

@@ -52,7 +52,7 @@ impl Sharer {
         let Some(flight) = node.in_flight.take() else { return };
         let response = outcome.map_err(|failure| failure.error);
         let response = response.and_then(|answer| Response::read(id, flight.kind, answer));
-        match response.and_then(Response::check) {
+        match response.and_then(|response| response.check(&self.settings.group)) {
             Ok(response) => {
                 node.answered(&flight);
                 let throttled = match response {
@@ -238,7 +238,7 @@ impl Sharer {
         if code != Code::NONE {
             let (request, subject) = ("ShareAcknowledge", place.partition.to_string());
             let message = message.map(|message| message.as_str().to_owned());
-            let error = Error::from(ErrorKind::Broker { code, request, subject, message });
+            let error = Error::broker_saying(code, request, subject, message);
             for (first, last, _) in flight.verdicts.get(stay).into_iter().flatten() {
                 out.events.push(place.unsettled(*first, *last, error.clone()));
                 self.commits.iter_mut().for_each(|commit| commit.fail(id, &error));
@@ -280,7 +280,7 @@ impl Response {
     }
 
     /// Looks for an error of the whole request.
-    fn check(self) -> Result<Self> {
+    fn check(self, group: &Str) -> Result<Self> {
         let (code, message, request) = match &self {
             Self::Fetch(response) => (response.error_code, &response.error_message, "ShareFetch"),
             Self::Acknowledge(response) => (response.error_code, &response.error_message, "ShareAcknowledge"),
@@ -290,7 +290,7 @@ impl Response {
             return Ok(self);
         }
         let message = message.as_ref().map(|message| message.as_str().to_owned());
-        Err(ErrorKind::Broker { code, request, subject: String::new(), message }.into())
+        Err(Error::broker_saying(code, request, group.as_str(), message))
     }
 }
 

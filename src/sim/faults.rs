@@ -255,12 +255,12 @@ fn refusals(api: Api) -> &'static [Code] {
             Code::UNKNOWN_MEMBER_ID,
             Code::FENCED_MEMBER_EPOCH,
         ],
+        // That the group rebalances cannot be made up: a coordinator that says so has heard the member, whose session begins anew.
         Api::Heartbeat => &[
             Code::COORDINATOR_NOT_AVAILABLE,
             Code::NOT_COORDINATOR,
             Code::UNKNOWN_MEMBER_ID,
             Code::ILLEGAL_GENERATION,
-            Code::REBALANCE_IN_PROGRESS,
         ],
         // That a commit is late cannot be made up: the member would go on in a generation that is over.
         Api::JoinGroup | Api::SyncGroup | Api::OffsetCommit | Api::OffsetFetch => COORDINATOR,

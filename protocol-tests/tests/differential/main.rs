@@ -19,6 +19,7 @@ mod kit;
 mod list_offsets;
 mod members;
 mod metadata;
+mod migrations;
 mod produce;
 mod recreated;
 mod sequences;
@@ -55,6 +56,7 @@ const SCRIPTS: &[Script] = &[
     list_offsets::SCRIPT,
     members::SCRIPT,
     metadata::SCRIPT,
+    migrations::SCRIPT,
     produce::SCRIPT,
     recreated::SCRIPT,
     sequences::SCRIPT,

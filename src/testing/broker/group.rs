@@ -1,4 +1,4 @@
-//! One consumer group of the classic protocol: its members, its generations, and the rebalances between them.
+//! One consumer group: its members, its generations, and the rebalances between them.
 //!
 //! Every answer that has to wait is left in [`Group::answers`] when its time has come, under the ticket of its request.
 
@@ -7,6 +7,7 @@ pub(super) mod consumer;
 mod describe;
 mod heartbeat;
 pub(super) mod join;
+mod migrate;
 pub(super) mod offsets;
 mod sync;
 
@@ -143,6 +144,7 @@ impl Group {
     pub(super) fn tick(&mut self, now: Now) {
         self.pending.retain(|_, lapses| *lapses > now.instant);
         self.consumers.tick(now);
+        self.downgrade_if_classic(now);
         if self.sync_until.is_some_and(|until| until <= now.instant) {
             self.sync_until = None;
             self.remove(now, |member| !member.synced);

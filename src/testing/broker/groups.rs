@@ -46,7 +46,9 @@ pub(super) fn join(state: &mut State, call: &Call, request: &JoinGroupRequest) -
     }
     let stem = request.group_instance_id.as_ref().unwrap_or(&call.client_id);
     let fresh_id = Str::from(format!("{stem}-{}", state.uuid()));
-    let joined = state.with_group(&request.group_id, |group| group.join(call, request, fresh_id, joining));
+    let topics = state.topic_sizes();
+    let joined =
+        state.with_group(&request.group_id, |group| group.join(call, request, fresh_id, joining, &topics));
     match joined {
         Some(Ok(Some(response))) => response.into(),
         Some(Ok(None)) => Handled::Later,
@@ -60,7 +62,8 @@ pub(super) fn sync(state: &mut State, call: &Call, request: &SyncGroupRequest) -
     {
         return sync_error(Code::INCONSISTENT_GROUP_PROTOCOL).into();
     }
-    match member_request(state, call, &request.group_id, |group| group.sync(call, request)) {
+    let topics = state.topic_sizes();
+    match member_request(state, call, &request.group_id, |group| group.sync(call, request, &topics)) {
         Ok(Some(response)) => response.into(),
         Ok(None) => Handled::Later,
         Err(code) => sync_error(code).into(),

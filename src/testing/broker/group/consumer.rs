@@ -4,7 +4,8 @@
 //! Unlike Kafka's from 4.3 on it assigns at once, and not in the background; and so it matches regular expressions, in the
 //! syntax of the crate `regex-lite`.
 
-mod member;
+pub(super) mod classic;
+pub(super) mod member;
 mod uniform;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +75,13 @@ impl Members {
         let before = self.members.len();
         self.members.retain(|_, member| member.deadline().is_none_or(|at| at > now.instant));
         if self.members.len() < before {
+            self.somebody_has_gone();
+        }
+    }
+
+    /// The others get what he had, unless they are a classic group from now on, which does that itself.
+    fn somebody_has_gone(&mut self) {
+        if !self.are_all_classic() {
             self.epoch += 1;
             self.assign();
         }
@@ -87,6 +95,9 @@ impl Members {
 
     /// Whether somebody may commit as a member in its epoch, or in an older one what it has had since then (KIP-1251).
     pub(super) fn check_commit(&self, by: Committer<'_>) -> Result<(), Code> {
+        if let Some(checked) = self.check_commit_of_classic(by) {
+            return checked;
+        }
         let member = self.members.get(by.member_id).ok_or(Code::UNKNOWN_MEMBER_ID)?;
         if by.instance.is_some() && member.instance.as_ref() != by.instance {
             return Err(Code::UNKNOWN_MEMBER_ID);
@@ -94,10 +105,7 @@ impl Members {
         if !by.knows_epochs {
             return Err(Code::UNSUPPORTED_VERSION);
         }
-        let is_kept = |key: &Key| member.has_had_since(by.generation, key);
-        let is_right = member.epoch == by.generation
-            || (by.assignment_epochs && by.generation < member.epoch && by.partitions.iter().all(is_kept));
-        if is_right { Ok(()) } else { Err(Code::STALE_MEMBER_EPOCH) }
+        if member.may_commit(by) { Ok(()) } else { Err(Code::STALE_MEMBER_EPOCH) }
     }
 
     pub(super) fn heartbeat(
@@ -209,8 +217,7 @@ impl Members {
         let member = self.members.get_mut(id).ok_or_else(|| unknown(id))?;
         if request.member_epoch == LEAVE {
             self.members.remove(id);
-            self.epoch += 1;
-            self.assign();
+            self.somebody_has_gone();
         } else {
             member.leave_for_now();
             member.is_heard(now, self.session);

@@ -17,10 +17,13 @@ impl Group {
         settings: HeartbeatSettings,
         topics: &Topics,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
-        if !self.members.is_empty() {
-            // Kafka takes the group over, member by member; here a group is one or the other.
+        let joins = request.member_epoch == 0;
+        let is_one = self.members.is_empty() || (joins && self.upgrade(call.now, topics));
+        if !is_one {
             return Err((Code::GROUP_ID_NOT_FOUND, format!("Group {} is not a consumer group.", self.id)));
         }
-        self.consumers.heartbeat(call, request, fresh_id, settings, topics)
+        let response = self.consumers.heartbeat(call, request, fresh_id, settings, topics);
+        self.downgrade_if_classic(call.now);
+        response
     }
 }

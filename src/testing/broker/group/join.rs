@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::consumer::Topics;
 use super::{Group, Member, Phase};
 use crate::engine::machine::deadline_after;
 use crate::error::Code;
@@ -31,7 +32,11 @@ impl Group {
         request: &JoinGroupRequest,
         fresh_id: Str,
         settings: JoinSettings,
+        topics: &Topics,
     ) -> Result<Option<JoinGroupResponse>, (Code, Str)> {
+        if !self.consumers.is_empty() {
+            return self.join_consumers(call, request, fresh_id, settings, topics).map(Some);
+        }
         if !self.fits(request) {
             return Err((Code::INCONSISTENT_GROUP_PROTOCOL, request.member_id.clone()));
         }
@@ -61,11 +66,26 @@ impl Group {
         Ok(None)
     }
 
+    /// A member joins a group of the consumer protocol, where nobody waits for others.
+    fn join_consumers(
+        &mut self,
+        call: &Call,
+        request: &JoinGroupRequest,
+        fresh_id: Str,
+        settings: JoinSettings,
+        topics: &Topics,
+    ) -> Result<JoinGroupResponse, (Code, Str)> {
+        let is_static = request.group_instance_id.is_some();
+        if request.member_id.is_empty() && !is_static && call.version >= TWO_STEPS {
+            return Err((Code::MEMBER_ID_REQUIRED, fresh_id));
+        }
+        let id = if request.member_id.is_empty() { fresh_id } else { request.member_id.clone() };
+        let joined = self.consumers.join_classic(call, request, id.clone(), settings.max_size, topics);
+        joined.map_err(|code| (code, id))
+    }
+
     /// Whether the group would have a protocol in common with the member.
     fn fits(&self, request: &JoinGroupRequest) -> bool {
-        if !self.consumers.is_empty() {
-            return false;
-        }
         if self.phase == Phase::Empty || self.members.is_empty() {
             return !request.protocol_type.is_empty() && !request.protocols.is_empty();
         }

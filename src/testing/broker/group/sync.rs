@@ -1,5 +1,6 @@
 //! Getting the assignment, staying, and leaving.
 
+use super::consumer::Topics;
 use super::{Group, Phase};
 use crate::engine::machine::{Now, deadline_after};
 use crate::error::Code;
@@ -13,7 +14,11 @@ impl Group {
         &mut self,
         call: &Call,
         request: &SyncGroupRequest,
+        topics: &Topics,
     ) -> Result<Option<SyncGroupResponse>, Code> {
+        if !self.consumers.is_empty() {
+            return self.consumers.sync_classic(call.now, request, topics).map(Some);
+        }
         let index = self.member(&request.member_id, request.group_instance_id.as_ref())?;
         if request.generation_id != self.generation {
             return Err(Code::ILLEGAL_GENERATION);
@@ -87,6 +92,9 @@ impl Group {
         now: Now,
         request: &HeartbeatRequest,
     ) -> Result<(), Code> {
+        if !self.consumers.is_empty() {
+            return self.consumers.heartbeat_classic(now, request);
+        }
         let index = self.member(&request.member_id, request.group_instance_id.as_ref())?;
         if request.generation_id != self.generation {
             return Err(Code::ILLEGAL_GENERATION);
@@ -109,6 +117,9 @@ impl Group {
         id: &Str,
         instance: Option<&Str>,
     ) -> Result<(), Code> {
+        if !self.consumers.is_empty() {
+            return self.consumers.leave_classic(id, instance);
+        }
         if instance.is_none() && self.pending.remove(id).is_some() {
             self.try_complete(now);
             return Ok(());

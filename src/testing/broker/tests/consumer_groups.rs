@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::World;
 use crate::error::Code;
 use crate::wire::messages::consumer_group_heartbeat_request::TopicPartitions;
-use crate::wire::messages::join_group_request::JoinGroupRequestProtocol;
 use crate::wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use crate::wire::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
-    OffsetCommitRequest, OffsetCommitResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, OffsetCommitRequest, OffsetCommitResponse,
 };
 use crate::wire::str::Str;
+
+mod migrations;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -257,22 +257,6 @@ fn commit_in_an_older_epoch(assignment_epochs: bool, of_what_is_kept: Code) {
         assert_eq!(commit(&mut world, 9, index), expected);
         assert_eq!(commit(&mut world, 8, index), Code::UNSUPPORTED_VERSION);
     }
-}
-
-#[test]
-fn a_group_has_members_of_one_protocol() {
-    let mut world = world();
-    ask(&mut world, joins("a"));
-    let protocol = JoinGroupRequestProtocol { name: "range".into(), ..Default::default() };
-    let request = JoinGroupRequest {
-        group_id: "g".into(),
-        protocol_type: "consumer".into(),
-        protocols: vec![protocol],
-        session_timeout_ms: 10_000,
-        ..JoinGroupRequest::default()
-    };
-    let refused: JoinGroupResponse = world.ask(1, 9, request);
-    assert_eq!(Code::new(refused.error_code), Code::INCONSISTENT_GROUP_PROTOCOL);
 }
 
 #[test]

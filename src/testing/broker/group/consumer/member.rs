@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use regex_lite::Regex;
 
 use crate::engine::machine::{Now, deadline_after};
+use crate::testing::broker::group::committer::Committer;
 use crate::wire::messages::ConsumerGroupHeartbeatRequest;
 use crate::wire::str::Str;
 use crate::wire::uuid::Uuid;
@@ -32,6 +34,27 @@ pub(super) fn expression(regex: &str) -> Result<Option<Regex>, regex_lite::Error
     Regex::new(&format!("^(?:{regex})$")).map(Some)
 }
 
+/// What a member is that speaks the classic protocol, beside what all are.
+#[derive(Clone, Debug)]
+pub(in crate::testing::broker::group) struct Classic {
+    pub(in crate::testing::broker::group) client_id: Str,
+    pub(in crate::testing::broker::group) session: Duration,
+    /// Names and metadata, best first.
+    pub(in crate::testing::broker::group) protocols: Vec<(Str, Bytes)>,
+    /// When it is thrown out if it has not joined again.
+    pub(super) rejoin_by: Option<Instant>,
+}
+
+impl Classic {
+    pub(in crate::testing::broker::group) fn new(
+        client_id: Str,
+        session: Duration,
+        protocols: Vec<(Str, Bytes)>,
+    ) -> Self {
+        Self { client_id, session, protocols, rejoin_by: None }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) instance: Option<Str>,
@@ -49,6 +72,8 @@ pub(super) struct Member {
     since: BTreeMap<Key, i32>,
     /// What it has to give up before it goes on.
     pub(super) revoking: BTreeSet<Key>,
+    /// If it speaks the classic protocol.
+    pub(super) classic: Option<Classic>,
     expires: Option<Instant>,
     /// When it is thrown out if it has not given up what it has to.
     revoked_by: Option<Instant>,
@@ -67,6 +92,7 @@ impl Member {
             assigned: BTreeSet::new(),
             since: BTreeMap::new(),
             revoking: BTreeSet::new(),
+            classic: None,
             expires: None,
             revoked_by: None,
         }
@@ -88,7 +114,42 @@ impl Member {
 
     /// When it is thrown out.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.expires, self.revoked_by].into_iter().flatten().min()
+        let rejoin_by = self.classic.as_ref().and_then(|classic| classic.rejoin_by);
+        [self.expires, self.revoked_by, rejoin_by].into_iter().flatten().min()
+    }
+
+    /// How long it may take to give up what it has to.
+    pub(super) fn rebalance(&self) -> Duration {
+        self.rebalance
+    }
+
+    /// It was a member of a classic group, in this generation.
+    pub(super) fn take_over(
+        &mut self,
+        generation: i32,
+        assigned: BTreeSet<Key>,
+        topics: Vec<Str>,
+        rebalance: Duration,
+    ) {
+        (self.epoch, self.previous) = (generation, generation);
+        self.since = assigned.iter().map(|key| (*key, generation)).collect();
+        self.target.clone_from(&assigned);
+        self.assigned = assigned;
+        self.subscribe(topics, rebalance);
+    }
+
+    /// Takes what a member by the classic protocol says; whether it reads other topics than before.
+    pub(super) fn subscribe(&mut self, topics: Vec<Str>, rebalance: Duration) -> bool {
+        self.rebalance = rebalance;
+        let topics: BTreeSet<Str> = topics.into_iter().collect();
+        let has_news = topics != self.topics;
+        self.topics = topics;
+        has_news
+    }
+
+    /// Whether it is to get something of this kind that it does not have yet.
+    pub(super) fn awaits_one_of(&self, is_free: impl Fn(&Key) -> bool) -> bool {
+        self.revoking.is_empty() && self.target.difference(&self.assigned).any(is_free)
     }
 
     /// Whether it owns what it is assigned.
@@ -96,8 +157,15 @@ impl Member {
         (self.epoch == epoch && self.assigned == self.target) || self.epoch == LEFT_FOR_NOW
     }
 
+    /// Whether a commit is in the member's epoch, or in an older one of what it has had since then (KIP-1251).
+    pub(super) fn may_commit(&self, by: Committer<'_>) -> bool {
+        let is_kept = |key: &Key| self.has_had_since(by.generation, key);
+        self.epoch == by.generation
+            || (by.assignment_epochs && by.generation < self.epoch && by.partitions.iter().all(is_kept))
+    }
+
     /// Whether it has had a partition from this epoch on.
-    pub(super) fn has_had_since(&self, epoch: i32, key: &Key) -> bool {
+    fn has_had_since(&self, epoch: i32, key: &Key) -> bool {
         self.assigned.contains(key) && self.since.get(key).is_some_and(|since| *since <= epoch)
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod admin;
 pub(crate) mod churn;
 pub(crate) mod companions;
 pub(crate) mod consumer;
+pub(crate) mod elsewhere;
 pub(crate) mod fetching;
 pub(crate) mod groups;
 pub(crate) mod producer;

@@ -67,11 +67,13 @@ pub struct Needs {
     pub pauses: bool,
     /// It has single requests refused, delayed or lost by a rule, which only the embedded cluster can.
     pub faults: bool,
+    /// Its group goes from one protocol to the other while members read: Kafka can since 4.0, and the embedded cluster.
+    pub migrates: bool,
 }
 
 impl Needs {
     /// Any cluster will do.
-    pub const NOTHING: Self = Self { nodes: 1, kills: false, pauses: false, faults: false };
+    pub const NOTHING: Self = Self { nodes: 1, kills: false, pauses: false, faults: false, migrates: false };
 
     /// At least three nodes.
     pub const THREE_NODES: Self = Self { nodes: 3, ..Self::NOTHING };
@@ -92,6 +94,12 @@ impl Needs {
     #[must_use]
     pub const fn faults(self) -> Self {
         Self { faults: true, ..self }
+    }
+
+    /// A group that goes from one protocol to the other.
+    #[must_use]
+    pub const fn migrates(self) -> Self {
+        Self { migrates: true, ..self }
     }
 
     /// Whether others must not run on the cluster meanwhile.

@@ -86,10 +86,14 @@ impl Target {
     pub fn fits(&self, needs: Needs) -> bool {
         match self {
             Self::Embedded { nodes } => needs.nodes <= *nodes,
-            Self::Kafka { nodes, .. } => {
-                needs.nodes <= *nodes && !needs.faults && (cfg!(unix) || !needs.pauses)
+            Self::Kafka { nodes, version } => {
+                let migrates = *version != Version::V3_9_1;
+                needs.nodes <= *nodes
+                    && !needs.faults
+                    && (cfg!(unix) || !needs.pauses)
+                    && (migrates || !needs.migrates)
             }
-            Self::Given { .. } => needs.nodes == 1 && !needs.faults && !needs.pauses && !needs.kills,
+            Self::Given { .. } => needs == Needs::NOTHING,
         }
     }
 }

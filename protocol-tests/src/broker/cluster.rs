@@ -1,6 +1,6 @@
 //! The cluster: its nodes, how they start, and what a test may do to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -79,32 +79,14 @@ impl Builder {
         let users = if has_sasl { scram_users() } else { Vec::new() };
         let nodes = ports.iter().zip(1..).map(|(own, id)| {
             let directory = directory.join(format!("node-{id}"));
-            let (data, config) = (directory.join("data"), directory.join("server.properties"));
-            fs::create_dir_all(&data).map_err(BrokerError::io(format!("create {}", data.display())))?;
-            let properties = NodeProperties {
-                version: self.version,
-                node: id,
-                ports: &ports,
-                certificates: certificates.as_ref(),
-                data: &data,
-                extra: &self.properties_of(id),
-            };
-            fs::write(&config, properties.text())
-                .map_err(BrokerError::io(format!("write {}", config.display())))?;
-            let (ports, jars, users) = (own.clients.clone(), jars.clone(), users.clone());
-            Ok(Mutex::new(Node { id, ports, directory, jars, users, process: None }))
+            let (ports, jars, users) = (own.clone(), jars.clone(), users.clone());
+            Mutex::new(Node { id, ports, directory, jars, users, process: None })
         });
-        let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+        let nodes = nodes.collect();
         let failed = AtomicBool::new(true);
-        let cluster = RealCluster {
-            version: self.version,
-            directory,
-            jars,
-            certificates,
-            nodes,
-            failed,
-            _ports: reserved,
-        };
+        let reserved = Mutex::new(reserved);
+        let cluster = RealCluster { builder: self, directory, jars, certificates, nodes, failed, reserved };
+        cluster.configure()?;
         cluster.start_all()?;
         cluster.failed.store(false, Ordering::Relaxed);
         Ok(cluster)
@@ -129,14 +111,14 @@ impl Builder {
 /// the logs stay when the test fails.
 #[derive(Debug)]
 pub struct RealCluster {
-    version: Version,
+    builder: Builder,
     directory: PathBuf,
     jars: PathBuf,
     certificates: Option<Certificates>,
     nodes: Vec<Mutex<Node>>,
     failed: AtomicBool,
     /// Kept while a node is down, so that it finds its port again.
-    _ports: Vec<Port>,
+    reserved: Mutex<Vec<Port>>,
 }
 
 impl RealCluster {
@@ -162,7 +144,7 @@ impl RealCluster {
     /// Which Kafka it is.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.version
+        self.builder.version
     }
 
     /// The addresses of all nodes, as `bootstrap.servers` takes them.
@@ -271,6 +253,46 @@ impl RealCluster {
         self.wait_until_all_are_listed()
     }
 
+    /// Ends all nodes, and starts them again with their data, at other ports for clients.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn move_all(&self) -> Result<(), BrokerError> {
+        let listeners = self.builder.listeners.len();
+        let reserved = ports::reserve(listeners * self.nodes.len())?;
+        for (node, ports) in self.nodes.iter().zip(reserved.chunks_exact(listeners)) {
+            let mut node = locked(node);
+            drop(node.process.take());
+            let numbers = ports.iter().map(|port| port.number);
+            node.ports.clients = self.builder.listeners.iter().copied().zip(numbers).collect();
+        }
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).extend(reserved);
+        self.configure()?;
+        self.nodes.iter().try_for_each(|node| locked(node).start())?;
+        self.wait_until_all_are_listed()
+    }
+
+    /// Writes the configuration of every node.
+    fn configure(&self) -> Result<(), BrokerError> {
+        let ports: Vec<NodePorts> = self.nodes.iter().map(|node| locked(node).ports.clone()).collect();
+        for node in &self.nodes {
+            let node = locked(node);
+            let (data, config) = (node.data(), node.directory.join("server.properties"));
+            fs::create_dir_all(&data).map_err(BrokerError::io(format!("create {}", data.display())))?;
+            let properties = NodeProperties {
+                version: self.builder.version,
+                node: node.id,
+                ports: &ports,
+                certificates: self.certificates.as_ref(),
+                data: &data,
+                extra: &self.builder.properties_of(node.id),
+            };
+            fs::write(&config, properties.text())
+                .map_err(BrokerError::io(format!("write {}", config.display())))?;
+        }
+        Ok(())
+    }
+
     /// Keeps configuration and logs when the cluster is dropped, as is done where a test fails on this thread.
     pub fn keep_logs(&self) {
         self.failed.store(true, Ordering::Relaxed);
@@ -318,7 +340,7 @@ impl Drop for RealCluster {
 #[derive(Debug)]
 struct Node {
     id: i32,
-    ports: BTreeMap<Listener, u16>,
+    ports: NodePorts,
     directory: PathBuf,
     jars: PathBuf,
     /// Arguments that make users when the storage is formatted.
@@ -332,7 +354,7 @@ impl Node {
     }
 
     fn address_of(&self, listener: Listener) -> Option<String> {
-        self.ports.get(&listener).map(|port| format!("127.0.0.1:{port}"))
+        self.ports.clients.get(&listener).map(|port| format!("127.0.0.1:{port}"))
     }
 
     fn data(&self) -> PathBuf {

@@ -28,24 +28,11 @@ pub(crate) async fn s36_members_of_each_protocol_come_and_go_for_a_minute(stage:
     let time = Duration::from_secs(if is_embedded { 20 } else { 60 });
     let client = stage.client().await;
     let topic = stage.topic(&client, PARTITIONS).await;
-    let group = |name: &str, protocol: GroupProtocol, is_eager: bool| Group {
-        group: stage.name(name),
-        topic: topic.clone(),
-        protocol,
-        is_eager,
-        owners: Owners::default(),
-        seen: Arc::default(),
-        members: Vec::new(),
-        made: 0,
-        committed: BTreeMap::new(),
-        done: [0; 4],
-        dice: 0x9e37_79b9_7f4a_7c15 ^ u64::from(is_eager) ^ (name.len() as u64) << 7,
-    };
-    let mut eager = group("eager", GroupProtocol::Classic, true);
-    let mut cooperative = group("cooperative", GroupProtocol::Classic, false);
-    let mut consumer = group("consumer", GroupProtocol::Auto, false);
+    let mut eager = Group::new(&stage, "eager", &topic, GroupProtocol::Classic, true);
+    let mut cooperative = Group::new(&stage, "cooperative", &topic, GroupProtocol::Classic, false);
+    let mut consumer = Group::new(&stage, "consumer", &topic, GroupProtocol::Auto, false);
     let until = Instant::now() + time;
-    let writing = tokio::spawn(write(client, topic.clone(), until));
+    let writing = tokio::spawn(write(client, topic.clone(), move || Instant::now() >= until));
     tokio::join!(
         eager.come_and_go(&stage, until),
         cooperative.come_and_go(&stage, until),
@@ -56,12 +43,46 @@ pub(crate) async fn s36_members_of_each_protocol_come_and_go_for_a_minute(stage:
     tokio::join!(eager.finish(written), cooperative.finish(written), consumer.finish(written));
 }
 
+/// 39: members of a classic group are replaced by those of the consumer protocol while records flow, and these by classic
+/// ones again. Every record is processed, and no partition ever has two owners.
+pub(crate) async fn s39_a_group_migrates_between_the_protocols(stage: Stage) {
+    for is_eager in [false, true] {
+        let client = stage.client().await;
+        let topic = stage.topic(&client, PARTITIONS).await;
+        let name = if is_eager { "eager" } else { "cooperative" };
+        let mut group = Group::new(&stage, name, &topic, GroupProtocol::Classic, is_eager);
+        let done = Arc::new(AtomicBool::new(false));
+        let is_done = Arc::clone(&done);
+        let writing = tokio::spawn(write(client, topic, move || is_done.load(Ordering::Relaxed)));
+        for _ in 0..2 {
+            group.joins(&stage).await;
+            group.settles().await;
+        }
+        for protocol in [GroupProtocol::Consumer, GroupProtocol::Classic] {
+            group.protocol = protocol;
+            for _ in 0..2 {
+                group.joins(&stage).await;
+                group.settles().await;
+                group.check().await;
+            }
+            for _ in 0..2 {
+                group.leaves(0).await;
+                group.settles().await;
+                group.check().await;
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        let written = writing.await.unwrap();
+        group.finish(written).await;
+    }
+}
+
 /// Writes numbers, evenly in time, and says how many.
-async fn write(client: Client, topic: String, until: Instant) -> usize {
+async fn write(client: Client, topic: String, is_done: impl Fn() -> bool) -> usize {
     let producer = client.producer().build().unwrap();
     let mut written = 0;
     let mut tick = tokio::time::interval(Duration::from_millis(20));
-    while Instant::now() < until {
+    while !is_done() {
         tick.tick().await;
         for _ in 0..PER_SECOND / 50 {
             let value = written.to_string();
@@ -99,6 +120,22 @@ struct Member {
 }
 
 impl Group {
+    fn new(stage: &Stage, name: &str, topic: &str, protocol: GroupProtocol, is_eager: bool) -> Self {
+        Self {
+            group: stage.name(name),
+            topic: topic.to_owned(),
+            protocol,
+            is_eager,
+            owners: Owners::default(),
+            seen: Arc::default(),
+            members: Vec::new(),
+            made: 0,
+            committed: BTreeMap::new(),
+            done: [0; 4],
+            dice: 0x9e37_79b9_7f4a_7c15 ^ u64::from(is_eager) ^ ((name.len() as u64) << 7),
+        }
+    }
+
     fn roll(&mut self, sides: usize) -> usize {
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
@@ -114,10 +151,13 @@ impl Group {
             tokio::time::sleep(Duration::from_millis(700 + 100 * self.roll(12) as u64)).await;
             match (self.roll(4), self.members.len()) {
                 (0, _) if self.members.len() < MEMBERS => self.joins(stage).await,
-                (1, 3..) => self.leaves().await,
+                (1, 3..) => {
+                    let place = self.roll(self.members.len());
+                    self.leaves(place).await;
+                }
                 (2, 1..) => self.stalls(),
                 (3, 3..) => self.is_killed(),
-                (_, MEMBERS) => self.leaves().await,
+                (_, MEMBERS) => self.leaves(0).await,
                 _ => self.joins(stage).await,
             }
             self.check().await;
@@ -145,14 +185,9 @@ impl Group {
         if self.is_eager { builder.assignors([range]) } else { builder }
     }
 
-    fn take_one(&mut self) -> Member {
-        let place = self.roll(self.members.len());
-        self.members.swap_remove(place)
-    }
-
-    async fn leaves(&mut self) {
+    async fn leaves(&mut self, place: usize) {
         self.done[1] += 1;
-        let member = self.take_one();
+        let member = self.members.remove(place);
         member.consumer.close().await.unwrap();
         member.works.await.unwrap();
         member.client.close();
@@ -168,7 +203,8 @@ impl Group {
     /// Its connections end and its group learns of it by the end of its session.
     fn is_killed(&mut self) {
         self.done[3] += 1;
-        let member = self.take_one();
+        let place = self.roll(self.members.len());
+        let member = self.members.remove(place);
         member.client.close();
         self.owners.forget(member.name);
     }
@@ -189,6 +225,16 @@ impl Group {
         }
     }
 
+    async fn settles(&self) {
+        eventually(&format!("everybody in {} has a share", self.group), async || {
+            let shares = self.members.iter().map(|member| member.consumer.assignment().len());
+            let shares: Vec<usize> = shares.collect();
+            let is_whole = shares.iter().sum::<usize>() == PARTITIONS as usize;
+            (is_whole && shares.iter().all(|share| *share > 0)).then_some(())
+        })
+        .await;
+    }
+
     /// All that was written is processed, and the group stands.
     async fn finish(&mut self, written: usize) {
         let group = self.group.clone();
@@ -197,13 +243,7 @@ impl Group {
             (seen.len() == written && seen.iter().all(|count| *count > 0)).then_some(())
         })
         .await;
-        eventually(&format!("everybody in {group} has a share"), async || {
-            let shares = self.members.iter().map(|member| member.consumer.assignment().len());
-            let shares: Vec<usize> = shares.collect();
-            let is_whole = shares.iter().sum::<usize>() == PARTITIONS as usize;
-            (is_whole && shares.iter().all(|share| *share > 0)).then_some(())
-        })
-        .await;
+        self.settles().await;
         self.check().await;
         for member in std::mem::take(&mut self.members) {
             member.consumer.close().await.unwrap();

@@ -350,7 +350,7 @@ pub(crate) async fn s40_nodes_restart_one_by_one_and_nobody_notices(stage: Stage
     assert!(read.values().all(|times| *times == 1), "none came twice: {read:?}");
 }
 
-async fn write_and_read(
+pub(super) async fn write_and_read(
     producer: &milena::Producer,
     topic: &str,
     member: &Consumer,

@@ -2,8 +2,8 @@
 
 use super::{Awaits, Needs, Scenario, State};
 use crate::scenarios::{
-    admin, churn, companions, consumer, fetching, groups, producer, recreated, refusals, share, transactions,
-    transactions_of_groups, versions,
+    admin, churn, companions, consumer, elsewhere, fetching, groups, producer, recreated, refusals, share,
+    transactions, transactions_of_groups, versions,
 };
 
 /// A scenario that is there: its number, the function, what it needs.
@@ -97,9 +97,9 @@ pub const SCENARIOS: &[Scenario] = &[
         THREE.kills()
     ),
     ready!(Some(39), groups::s39_the_coordinator_moves_and_commits_follow, THREE.kills()),
-    pending!(39, "s39_a_group_migrates_between_the_protocols", D),
+    ready!(Some(39), churn::s39_a_group_migrates_between_the_protocols, ANY.migrates()),
     ready!(Some(40), groups::s40_nodes_restart_one_by_one_and_nobody_notices, THREE.kills()),
-    pending!(40, "s40_all_nodes_come_back_on_other_ports", D),
+    ready!(Some(40), elsewhere::s40_all_nodes_come_back_on_other_ports, THREE.kills()),
     pending!(40, "s40_sasl_reauthentication_under_load", Later),
     ready!(None, consumer::logs_tell_their_offsets, ANY),
     ready!(None, consumer::topics_are_read_whose_names_match, ANY),

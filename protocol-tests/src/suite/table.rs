@@ -24,6 +24,7 @@ fn needs_of(needs: Needs) -> String {
         (needs.kills, "kills"),
         (needs.pauses, "pauses"),
         (needs.faults, "fault rules"),
+        (needs.migrates, "Kafka 4.0 or newer"),
     ];
     words.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, word)| word).collect::<Vec<_>>().join(", ")
 }

@@ -128,6 +128,17 @@ impl Running {
         }
     }
 
+    /// Ends all nodes of a cluster from its jars, and starts them again at other ports.
+    ///
+    /// # Errors
+    /// As [`start_again`](Self::start_again).
+    pub async fn move_all(&self) -> Result<(), Failure> {
+        match self {
+            Self::Kafka(cluster) => blocking(cluster, RealCluster::move_all).await,
+            _ => Err(not_ours()),
+        }
+    }
+
     /// Freezes a node: its connections stay open and nothing comes from it.
     ///
     /// # Errors

@@ -62,6 +62,109 @@ pub(crate) fn produce(task: &Task) -> Result<Measured, Box<dyn Error>> {
     })
 }
 
+/// Reads the records from the beginning, many with each call: the cheapest way that it has.
+pub(crate) fn consume(task: &Task) -> Result<Measured, Box<dyn Error>> {
+    const MANY: usize = 10_000;
+    let reader = Reader::new(task)?;
+    let meter = Meter::start()?;
+    reader.assign(task)?;
+    let mut messages: Vec<*mut sys::rd_kafka_message_t> = vec![ptr::null_mut(); MANY];
+    let (mut count, mut bytes) = (0, 0);
+    // One more was written, ahead of the others.
+    while count < task.records + 1 {
+        // SAFETY: the queue is valid, and there is room for as many messages.
+        let got = unsafe { sys::rd_kafka_consume_batch_queue(reader.queue, 1000, messages.as_mut_ptr(), MANY) };
+        for message in messages.iter().take(usize::try_from(got)?) {
+            // SAFETY: it was just got, and is destroyed once.
+            let (error, length) = unsafe {
+                let (error, length) = ((**message).err, (**message).len);
+                sys::rd_kafka_message_destroy(*message);
+                (error, length)
+            };
+            if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err(format!("a record was not read: {}", error as i32).into());
+            }
+            bytes += length;
+            count += 1;
+        }
+    }
+    let measured = meter.stop(count)?;
+    if bytes != count * task.workload.bytes {
+        return Err(format!("{count} records of {} B had {bytes} B", task.workload.bytes).into());
+    }
+    Ok(measured)
+}
+
+/// A consumer of chosen partitions.
+struct Reader {
+    client: *mut sys::rd_kafka_t,
+    queue: *mut sys::rd_kafka_queue_t,
+}
+
+impl Reader {
+    fn new(task: &Task) -> Result<Self, Box<dyn Error>> {
+        let bootstrap = CString::new(task.bootstrap.as_str())?;
+        let settings = [
+            (c"bootstrap.servers", bootstrap.as_c_str()),
+            (c"group.id", c"peers"),
+            (c"enable.auto.commit", c"false"),
+            (c"isolation.level", c"read_uncommitted"),
+        ];
+        // SAFETY: makes a configuration, which `rd_kafka_new` takes over; after an error the process ends.
+        let conf = unsafe { sys::rd_kafka_conf_new() };
+        for (key, value) in settings {
+            set(conf, key, value)?;
+        }
+        let mut said = Said::default();
+        // SAFETY: the configuration is valid.
+        let client = unsafe {
+            sys::rd_kafka_new(RDKafkaType::RD_KAFKA_CONSUMER, conf, said.pointer(), said.len())
+        };
+        if client.is_null() {
+            return Err(said.text().into());
+        }
+        // SAFETY: the client is valid.
+        let queue = unsafe {
+            sys::rd_kafka_poll_set_consumer(client);
+            sys::rd_kafka_queue_get_consumer(client)
+        };
+        Ok(Self { client, queue })
+    }
+
+    fn assign(&self, task: &Task) -> Result<(), Box<dyn Error>> {
+        /// A macro in C, which the binding lacks.
+        const BEGINNING: i64 = -2;
+        let name = CString::new(task.topic.as_str())?;
+        let count = i32::try_from(task.workload.partitions)?;
+        // SAFETY: the list is ours, its entries are valid as long as it is, and it is copied by the call that takes it.
+        let error = unsafe {
+            let list = sys::rd_kafka_topic_partition_list_new(count);
+            for index in 0..count {
+                let entry = sys::rd_kafka_topic_partition_list_add(list, name.as_ptr(), index);
+                (*entry).offset = BEGINNING;
+            }
+            let error = sys::rd_kafka_assign(self.client, list);
+            sys::rd_kafka_topic_partition_list_destroy(list);
+            RDKafkaErrorCode::from(error)
+        };
+        match error {
+            RDKafkaErrorCode::NoError => Ok(()),
+            error => Err(format!("assign: {error}").into()),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // SAFETY: both are valid, and nobody uses them any more.
+        unsafe {
+            sys::rd_kafka_queue_destroy(self.queue);
+            sys::rd_kafka_consumer_close(self.client);
+            sys::rd_kafka_destroy(self.client);
+        }
+    }
+}
+
 impl Counts {
     fn check(&self, sent: usize) -> Result<usize, Box<dyn Error>> {
         let (acknowledged, failed) =

@@ -1,4 +1,4 @@
-//! milena's producer and librdkafka's, side by side: the processor time, rate and memory that the same records cost, on
+//! milena's producer and consumer and librdkafka's, side by side: the processor time, rate and memory that the same records cost, on
 //! the same broker, in turns. See the README.
 
 mod arguments;
@@ -23,6 +23,7 @@ use arguments::Arguments;
 use report::Report;
 use stage::Stage;
 use task::{CLIENTS, Task};
+use workload::Side;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -45,22 +46,33 @@ fn parent(arguments: Vec<String>) -> Result<ExitCode, Box<dyn Error>> {
         let stage = Stage::set(&arguments.broker, workload)?;
         let records = arguments.records.unwrap_or(workload.records);
         let mut report = Report::default();
-        for round in 0..arguments.rounds {
-            for client in CLIENTS {
+        let task = |client: &str, topic: &str| Task {
+            client: client.to_owned(),
+            workload: *workload,
+            bootstrap: stage.bootstrap(),
+            topic: topic.to_owned(),
+            records,
+            defaults: arguments.defaults,
+        };
+        let turns = (0..arguments.rounds).flat_map(|round| CLIENTS.map(|client| (client, round)));
+        if workload.side == Side::Send {
+            for (client, round) in turns {
                 let topic = format!("peers-{}-{client}-{round}", workload.name);
                 stage.with_topic(&topic, workload.partitions, || {
-                    let task = Task {
-                        client: client.to_owned(),
-                        workload: *workload,
-                        bootstrap: stage.bootstrap(),
-                        topic: topic.clone(),
-                        records,
-                        defaults: arguments.defaults,
-                    };
-                    report.add(client, task.run()?);
+                    report.add(client, task(client, &topic).run()?);
                     Ok(())
                 })?;
             }
+        } else {
+            // All read the same.
+            let topic = format!("peers-{}", workload.name);
+            stage.with_topic(&topic, workload.partitions, || {
+                stage.fill(&task(task::MILENA, &topic))?;
+                for (client, _) in turns {
+                    report.add(client, task(client, &topic).run()?);
+                }
+                Ok(())
+            })?;
         }
         println!("\n{workload}; {records} records, {} rounds, {}", arguments.rounds, stage.describe());
         passed &= report.print(&arguments.limits, &mut io::stdout())?;
@@ -69,9 +81,12 @@ fn parent(arguments: Vec<String>) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn child(task: &Task) -> Result<ExitCode, Box<dyn Error>> {
+    let is_sent = task.workload.side == Side::Send;
     let measured = match task.client.as_str() {
-        task::MILENA => milena::produce(task)?,
-        task::LIBRDKAFKA => librdkafka::produce(task)?,
+        task::MILENA if is_sent => milena::produce(task)?,
+        task::MILENA => milena::consume(task)?,
+        task::LIBRDKAFKA if is_sent => librdkafka::produce(task)?,
+        task::LIBRDKAFKA => librdkafka::consume(task)?,
         other => return Err(format!("no client is called {other}").into()),
     };
     println!("{measured}");

@@ -9,7 +9,8 @@ use protocol_tests::proxy::{Condition, Proxy, Reaction, Rule};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::null_broker::NullBroker;
-use crate::workload::Workload;
+use crate::task::Task;
+use crate::workload::{Side, Workload};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -40,6 +41,9 @@ impl Stage {
             Duration::ZERO => None,
             delay => Some(runtime.block_on(far(delay))?),
         };
+        if matches!(broker, Broker::Null) && workload.side != Side::Send {
+            return Err("the null broker keeps nothing that could be read: name another".into());
+        }
         let mut kafka = None;
         let address = match broker {
             Broker::Null => {
@@ -84,6 +88,11 @@ impl Stage {
             Broker::Kafka(version) => format!("Kafka {}", version.as_str()),
             Broker::At(address) => format!("the broker at {address}"),
         }
+    }
+
+    /// Writes what is to be read.
+    pub(crate) fn fill(&self, task: &Task) -> Result<()> {
+        self.runtime.block_on(crate::milena::send(task)).map(drop)
     }
 
     /// Does something while there is a topic of this name, new and empty.

@@ -16,7 +16,7 @@ const CHILD: &str = "child";
 /// Different values: enough that the copy does not come from the innermost cache.
 const VALUES: usize = 4096;
 
-/// Sending a number of records with one client.
+/// Sending or reading a number of records with one client.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) client: String,

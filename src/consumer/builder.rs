@@ -247,8 +247,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// The most bytes of one partition in an answer, from 1 to [`fetch_max_bytes`](Self::fetch_max_bytes). Default 1 MiB.
-    /// A single larger batch comes all the same. Java: `max.partition.fetch.bytes`.
+    /// The most bytes of one partition in an answer, from 1 to [`fetch_max_bytes`](Self::fetch_max_bytes). Default 2 MiB.
+    /// A single larger batch comes all the same. How fast a single partition is read is this divided by the round trip. Java:
+    /// `max.partition.fetch.bytes`, whose default is 1 MiB.
     pub fn partition_max_bytes(mut self, bytes: usize) -> Self {
         self.settings.partition_max_bytes = bytes;
         self

@@ -162,7 +162,7 @@ impl Settings {
             fetch_min_bytes: 1,
             fetch_max_wait: Duration::from_millis(500),
             fetch_max_bytes: 50 << 20,
-            partition_max_bytes: 1 << 20,
+            partition_max_bytes: 2 << 20,
             buffered_bytes: 64 << 20,
             max_decompressed_batch_bytes: 64 << 20,
             listener: None,

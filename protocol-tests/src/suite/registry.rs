@@ -104,6 +104,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(None, consumer::logs_tell_their_offsets, ANY),
     ready!(None, consumer::topics_are_read_whose_names_match, ANY),
     ready!(None, consumer::topics_are_read_that_the_coordinator_matches, ANY),
+    ready!(None, consumer::a_compressed_backlog_is_fetched_once, ANY),
     ready!(None, groups::members_agree_on_an_assignor, ANY),
     ready!(None, groups::acknowledged_work_goes_over_to_others_once, ANY),
     ready!(None, groups::members_get_what_is_near_them, THREE),

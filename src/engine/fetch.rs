@@ -8,6 +8,7 @@
 mod answer;
 mod buffered;
 mod cursor;
+mod cursors;
 mod extent;
 mod lineage;
 mod node;
@@ -16,11 +17,7 @@ mod request;
 mod session;
 mod types;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 pub(crate) use self::{
     buffered::{Buffered, Held},
@@ -28,6 +25,7 @@ pub(crate) use self::{
 };
 use self::{
     cursor::{Cursor, Replica, State},
+    cursors::Cursors,
     node::Node,
 };
 use crate::{
@@ -44,7 +42,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     settings: Settings,
-    cursors: HashMap<TopicPartition, Cursor>,
+    cursors: Cursors,
     nodes: BTreeMap<NodeId, Node>,
     buffered: Arc<Buffered>,
     /// What the answers to the fetches in flight may hold.
@@ -60,7 +58,7 @@ impl Fetcher {
     pub(crate) fn new(settings: Settings, buffered: Arc<Buffered>, tokens: Tokens, random: Random) -> Self {
         Self {
             settings,
-            cursors: HashMap::new(),
+            cursors: Cursors::default(),
             nodes: BTreeMap::new(),
             buffered,
             reserved: 0,
@@ -162,7 +160,7 @@ impl Fetcher {
     pub(crate) fn check(&self) {
         let in_flight = self.nodes.values().filter_map(|node| node.in_flight.as_ref());
         assert_eq!(self.reserved, in_flight.map(|flight| flight.reserved).sum::<usize>());
-        for (partition, cursor) in &self.cursors {
+        for (partition, cursor) in self.cursors.iter() {
             let listed = |id| self.nodes.get(&id).is_some_and(|node| node.order.contains(partition));
             assert!(cursor.node().is_none_or(listed), "{partition} is in its leader's list");
         }

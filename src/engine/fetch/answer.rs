@@ -90,7 +90,8 @@ impl Fetcher {
         out: &mut Outbox<Event>,
     ) {
         let mut served = false;
-        let answerer = Answerer { id, token: flight.token, endpoints: &response.node_endpoints };
+        let answerer =
+            Answerer { id, token: flight.token, order: flight.order, endpoints: &response.node_endpoints };
         for topic in response.responses {
             let Some(node) = self.nodes.get_mut(&id) else { return };
             let is_inconsistent = |data: &PartitionData| data.error_code == Code::INCONSISTENT_TOPIC_ID.get();
@@ -138,8 +139,8 @@ impl Fetcher {
         out: &mut Outbox<Event>,
     ) -> bool {
         let Some(cursor) = self.cursors.get_mut(&partition) else { return false };
-        let Answerer { id, token, endpoints } = *answerer;
-        let Some(offset) = cursor.asked_by(token) else { return false };
+        let Answerer { id, token, order, endpoints } = *answerer;
+        let Some(offset) = cursor.asked_by(order) else { return false };
         cursor.asked = None;
         let is_of_leader = cursor.leader.is_some_and(|leader| leader.node == id);
         let hint = leader_hint(&partition, cursor.topic_id, &data, endpoints);
@@ -321,6 +322,7 @@ impl Fetcher {
 struct Answerer<'a> {
     id: NodeId,
     token: Token,
+    order: Token,
     endpoints: &'a [NodeEndpoint],
 }
 

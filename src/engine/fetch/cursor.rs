@@ -42,7 +42,8 @@ pub(super) struct Cursor {
     /// Answers in a row whose bytes led nowhere.
     pub(super) stalls: u32,
     pub(super) not_before: Option<Instant>,
-    /// The request that is under way and the offset it asks for. A newer position makes it void.
+    /// The first request that asked for it from this offset on; who repeats it goes by its name
+    /// ([`InFlight::order`](super::node::InFlight)). A newer position makes it void.
     pub(super) asked: Option<(Token, i64)>,
     /// The last answer that brought data: those that got none are served first next time.
     pub(super) served: Option<Token>,
@@ -118,10 +119,10 @@ impl Cursor {
         self.buffered.load(Ordering::SeqCst)
     }
 
-    /// The offset that the request `token` asked for, if its answer still counts.
-    pub(super) fn asked_by(&self, token: Token) -> Option<i64> {
+    /// The offset that the request `order`, or who repeats it, asked for, if the answer still counts.
+    pub(super) fn asked_by(&self, order: Token) -> Option<i64> {
         let (asked, offset) = self.asked?;
-        (asked == token && self.state == State::Fetching(offset)).then_some(offset)
+        (asked == order && self.state == State::Fetching(offset)).then_some(offset)
     }
 
     /// What was asked and learnt under the old claim is void.

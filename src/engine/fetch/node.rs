@@ -13,6 +13,8 @@ pub(super) struct Node {
     pub(super) order: Vec<TopicPartition>,
     pub(super) session: Session,
     pub(super) in_flight: Option<InFlight>,
+    /// The last request, where the next one may be the same.
+    pub(super) standing: Option<Standing>,
     pub(super) failures: u32,
     /// Answers in a row that held nothing and came before their time.
     pub(super) early: u32,
@@ -24,7 +26,17 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) token: Token,
+    /// The token of the first request for just these partitions and offsets.
+    pub(super) order: Token,
     pub(super) reserved: usize,
     /// A broker without data is not expected to answer before.
     pub(super) patience: Instant,
+}
+
+/// A request that left out nothing that would have been asked for later.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub(super) order: Token,
+    /// [`Cursors::changes`](super::cursors::Cursors::changes) when it was made.
+    pub(super) changes: u64,
 }

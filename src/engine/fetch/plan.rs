@@ -8,7 +8,7 @@ use std::{
 use super::{
     Fetcher,
     cursor::{Cursor, State},
-    node::{InFlight, Node},
+    node::{InFlight, Node, Standing},
     request::Builder,
     types::Event,
 };
@@ -50,7 +50,11 @@ impl Fetcher {
 
     /// Asks one broker for its partitions; whether something was left out until there is room for it.
     fn plan(&mut self, now: Now, id: NodeId, node: &mut Node, share: usize, out: &mut Outbox<Event>) -> bool {
-        let Tidied { buffered, paused, by_id } = self.tidy(id, node);
+        let standing = node.standing.take().filter(|standing| self.stands(node, standing));
+        let Tidied { buffered, paused, by_id } = match standing {
+            Some(_) => Tidied { buffered: 0, paused: 0, by_id: true },
+            None => self.tidy(id, node),
+        };
         node.retry_at = None;
         let free = self.buffered.limit().saturating_sub(self.buffered.used().saturating_add(self.reserved));
         let mut room = free.min(share.saturating_sub(buffered)).min(self.settings.max_bytes);
@@ -64,11 +68,16 @@ impl Fetcher {
         }
         let token = self.tokens.next();
         let partition_share = (share / node.order.len().max(1)).max(1);
-        let mut request = Builder::new(&self.settings, &mut node.session, by_id);
+        let mut request = match standing {
+            Some(_) => Builder::again(&self.settings, &mut node.session),
+            None => Builder::new(&self.settings, &mut node.session, by_id),
+        };
+        let order = standing.map_or(token, |standing| standing.order);
         let mut wait = self.settings.max_wait;
         let mut waits_for_room = false;
-        for partition in &node.order {
-            let Some(cursor) = self.cursors.get_mut(partition) else { continue };
+        let partitions = if standing.is_some() { [].as_slice() } else { &node.order };
+        for partition in partitions {
+            let Some(cursor) = self.cursors.visit(partition) else { continue };
             let offset = match cursor.state {
                 State::Fetching(offset) if !cursor.paused => offset,
                 State::Positioning(since) if now.instant < since + POSITIONING => {
@@ -87,16 +96,21 @@ impl Fetcher {
                 waits_for_room = true;
                 continue;
             }
-            cursor.asked = Some((token, offset));
+            cursor.asked = Some((order, offset));
             request.add(partition, cursor, offset);
         }
         if request.is_empty() {
             return waits_for_room;
         }
+        // A shorter wait is for something that was left out.
+        let is_whole = wait == self.settings.max_wait && node.retry_at.is_none() && !waits_for_room;
+        if is_whole && request.is_even() {
+            node.standing = Some(Standing { order, changes: self.cursors.changes() });
+        }
         let request = request.build(room, i32::try_from(wait.as_millis()).unwrap_or(i32::MAX));
         self.reserved = self.reserved.saturating_add(room);
         let patience = deadline_after(now, wait / 2);
-        node.in_flight = Some(InFlight { token, reserved: room, patience });
+        node.in_flight = Some(InFlight { token, order, reserved: room, patience });
         out.calls.push(Call {
             token,
             target: Target::Broker(id),
@@ -106,6 +120,12 @@ impl Fetcher {
             max_version: (!by_id).then_some(BY_NAME),
         });
         waits_for_room
+    }
+
+    /// Whether the last request is to be made once more: nothing has changed, and the broker remembers it.
+    fn stands(&self, node: &Node, standing: &Standing) -> bool {
+        let is_unchanged = standing.changes == self.cursors.changes() && self.buffered.used() == 0;
+        is_unchanged && node.session.is_incremental()
     }
 
     /// Whether there would be room for so much more if nothing were kept for paused partitions.
@@ -122,7 +142,7 @@ impl Fetcher {
             return;
         }
         let (mut until, mut over) = (None, Vec::new());
-        for (partition, cursor) in &self.cursors {
+        for (partition, cursor) in self.cursors.iter() {
             let Some(replica) = cursor.replica else { continue };
             let is_asked = self.nodes.get(&replica.node).is_some_and(|node| node.in_flight.is_some());
             if replica.until > now.instant || is_asked {
@@ -142,7 +162,7 @@ impl Fetcher {
         let (cursors, pass) = (&mut self.cursors, self.passes);
         let mut tidied = Tidied { buffered: 0, paused: 0, by_id: true };
         node.order.retain(|partition| {
-            let Some(cursor) = cursors.get_mut(partition) else { return false };
+            let Some(cursor) = cursors.visit(partition) else { return false };
             let is_first = mem::replace(&mut cursor.seen, pass) != pass;
             let is_asked = is_first && cursor.node() == Some(id);
             let Some(leader) = cursor.leader.filter(|_| is_asked) else { return false };

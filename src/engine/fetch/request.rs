@@ -33,6 +33,16 @@ impl<'a> Builder<'a> {
         Self { settings, session, topics: Vec::new(), places: HashMap::new(), largest: 0 }
     }
 
+    /// The last request once more, whose partitions the session still has.
+    pub(super) fn again(settings: &'a Settings, session: &'a mut Session) -> Self {
+        Self { settings, session, topics: Vec::new(), places: HashMap::new(), largest: 0 }
+    }
+
+    /// Whether no partition needs more bytes than the others.
+    pub(super) fn is_even(&self) -> bool {
+        self.largest == 0
+    }
+
     /// Whether there is nothing to read.
     pub(super) fn is_empty(&self) -> bool {
         self.session.wanted() == 0

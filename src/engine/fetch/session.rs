@@ -87,6 +87,11 @@ impl Session {
         before.is_none_or(|before| before.asked != asked)
     }
 
+    /// Whether a request that names nothing reads what the last one did.
+    pub(super) fn is_incremental(&self) -> bool {
+        !self.outside && self.epoch != INITIAL
+    }
+
     /// How many partitions the request is to read.
     pub(super) fn wanted(&self) -> usize {
         self.wanted

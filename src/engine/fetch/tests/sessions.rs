@@ -72,3 +72,63 @@ fn the_session_ends_with_a_topic_that_was_created_anew() {
     bench.answer_in(9, call.token, vec![refusal(0, Code::INCONSISTENT_TOPIC_ID)]);
     assert_eq!(bench.call().session, (9, 0), "it would be refused for ever");
 }
+
+#[test]
+fn a_request_that_is_repeated_walks_no_partitions_and_its_answers_count() {
+    let mut bench = Bench::with(3, 1);
+    let call = bench.call();
+    bench.answer_in(9, call.token, vec![data(0, Bytes::new()), data(1, Bytes::new()), data(2, Bytes::new())]);
+    let call = bench.call();
+    let passes = bench.fetcher.passes;
+    bench.answer_in(9, call.token, vec![]);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions, call.forgotten), ((9, 2), vec![], vec![]));
+    bench.wait(500);
+    bench.answer_in(9, call.token, vec![]);
+    let call = bench.call();
+    assert_eq!((call.session.1, bench.fetcher.passes), (3, passes), "nothing had changed");
+    // What comes for a request that repeats another is what that one asked for.
+    let fetched = bench.answer_in(9, call.token, vec![data(1, script::batch(0, 4, 9))]);
+    assert!(matches!(fetched[..], [Event::Fetched(_)]), "{fetched:?}");
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions), ((9, 4), vec![(1, 4)]));
+    assert!(bench.fetcher.passes > passes);
+}
+
+#[test]
+fn a_request_is_not_repeated_when_anything_has_changed() {
+    let changes: [fn(&mut Bench); 6] = [
+        |bench| bench.fetcher.pause(&tp(1), true),
+        |bench| bench.fetcher.remove(&tp(1)),
+        |bench| {
+            bench.add(3, 1);
+        },
+        |bench| bench.fetcher.set_leader(&tp(1), Some(script::leader(2)), &mut bench.out),
+        |bench| {
+            let claim = bench.claims.next();
+            bench.fetcher.reset(bench.now, &tp(1), claim);
+            bench.fetcher.start(&tp(1), claim, spot(7));
+        },
+        |bench| bench.wait(0),
+    ];
+    let asked = changes.map(|change| {
+        let mut bench = Bench::with(3, 1);
+        for _ in 0..3 {
+            let call = bench.calls().remove(0);
+            bench.answer_in(9, call.token, vec![]);
+        }
+        change(&mut bench);
+        let calls = bench.calls();
+        let call = calls.into_iter().find(|call| call.node == node(1)).unwrap();
+        (call.session.1, call.partitions, call.forgotten)
+    });
+    let expected = [
+        (3, vec![], vec![1]),
+        (3, vec![], vec![1]),
+        (3, vec![(3, 0)], vec![]),
+        (3, vec![], vec![1]),
+        (3, vec![(1, 7)], vec![]),
+        (3, vec![], vec![]),
+    ];
+    assert_eq!(asked, expected);
+}

@@ -1,7 +1,10 @@
 //! What tasks share: a byte budget, the outcome of a batch, and a coalescing wake-up. No runtime, no unbounded
 //! queue, and no waker is woken under a lock.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
 
 pub(crate) mod budget;
 pub(crate) mod done;
@@ -11,4 +14,11 @@ pub(crate) mod wake;
 /// data whole at each step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Adds a task to those that are to be woken, once.
+pub(crate) fn enlist(waiters: &mut Vec<Waker>, waker: &Waker) {
+    if !waiters.iter().any(|other| other.will_wake(waker)) {
+        waiters.push(waker.clone());
+    }
 }

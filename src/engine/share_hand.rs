@@ -23,7 +23,7 @@ use crate::{
     error::{Error, Result},
     message::{Message, corrupt_batch},
     metrics::Metrics,
-    sync::{lock, wake::Wake},
+    sync::{enlist, lock, wake::Wake},
     types::TopicPartition,
     wire::batch::BatchError,
 };
@@ -243,9 +243,7 @@ impl ShareHand {
                 state.waiting += usize::from(*stage != ShareStage::Waiting);
                 *stage = ShareStage::Waiting;
                 ring = true;
-                if !state.waiters.iter().any(|other| other.will_wake(cx.waker())) {
-                    state.waiters.push(cx.waker().clone());
-                }
+                enlist(&mut state.waiters, cx.waker());
             }
         }
         drop(state);

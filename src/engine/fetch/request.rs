@@ -30,7 +30,7 @@ impl<'a> Builder<'a> {
     /// `by_id`: all topics have one.
     pub(super) fn new(settings: &'a Settings, session: &'a mut Session, by_id: bool) -> Self {
         session.begin(by_id);
-        Self { settings, session, topics: Vec::new(), places: HashMap::new(), largest: 0 }
+        Self::again(settings, session)
     }
 
     /// The last request once more, whose partitions the session still has.

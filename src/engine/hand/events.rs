@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     error::Error,
-    sync::lock,
+    sync::{enlist, lock},
     types::{NodeId, Partition, TopicName, TopicPartition},
 };
 
@@ -167,9 +167,7 @@ impl Events {
         }
         match told.events.pop_front() {
             None if !told.is_over => {
-                if !told.waiters.iter().any(|other| other.will_wake(cx.waker())) {
-                    told.waiters.push(cx.waker().clone());
-                }
+                enlist(&mut told.waiters, cx.waker());
                 Poll::Pending
             }
             event => Poll::Ready(event),

@@ -48,7 +48,9 @@ impl Hand {
     }
 
     pub(crate) fn end_call(&self, stage: &mut Stage) {
-        end_pull(self, stage);
+        if mem::take(stage) == Stage::Waiting {
+            lock(&self.state).waiting -= 1;
+        }
     }
 
     /// The rest of the batch that is being read, or the next one; `None` once the consumer is closed.
@@ -187,16 +189,9 @@ fn poll_pull<T>(
     outcome
 }
 
-/// The call is over, or given up.
-fn end_pull(hand: &Hand, stage: &mut Stage) {
-    if mem::take(stage) == Stage::Waiting {
-        lock(&hand.state).waiting -= 1;
-    }
-}
-
 impl<T> Drop for Pull<'_, T> {
     fn drop(&mut self) {
-        end_pull(self.hand, &mut self.stage);
+        self.hand.end_call(&mut self.stage);
     }
 }
 

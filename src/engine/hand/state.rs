@@ -19,6 +19,7 @@ use crate::{
     },
     error::{Error, Result},
     message::{Batch, Message, corrupt_batch},
+    sync::enlist,
     types::TopicPartition,
     wire::batch::BatchError,
 };
@@ -438,9 +439,7 @@ impl State {
     pub(super) fn wait(&mut self, waker: &Waker, only: Option<Stay>) {
         let slot = only.and_then(|stay| self.slots.get_mut(stay.at));
         let waiters = slot.map_or(&mut self.waiters, |slot| &mut slot.waiters);
-        if !waiters.iter().any(|other| other.will_wake(waker)) {
-            waiters.push(waker.clone());
-        }
+        enlist(waiters, waker);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     metrics::{Metrics, MetricsSnapshot},
     net::{
         clock::Clock,
-        mailbox::ReplyTo,
+        mailbox::{Mailbox, ReplyTo},
         transport::{Tcp, Transport},
     },
     sync::wake::Wake,
@@ -150,6 +150,15 @@ impl Client {
     /// known waits for the next view of the cluster, until its deadline, and fails unsent if that lacks the broker too.
     pub(crate) fn submit(&self, call: Call, reply: ReplyTo) {
         self.shared().submit(call, reply);
+    }
+
+    /// Sends the calls of an owner on their way, and their outcomes to its mailbox. As [`submit`](Self::submit).
+    pub(crate) fn submit_all(&self, owner: Owner, calls: &mut Vec<Call>, mailbox: &Arc<Mailbox>) {
+        for mut call in calls.drain(..) {
+            call.purpose = call.purpose.owned_by(owner);
+            let reply = mailbox.reply(call.token);
+            self.submit(call, reply);
+        }
     }
 
     /// A new owner of connections, whose calls no other owner's calls hold up.

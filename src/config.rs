@@ -171,6 +171,9 @@ impl Config {
 /// The longest name, in bytes, that every version of the protocol has room for.
 pub(crate) const MAX_NAME: usize = 32_767;
 
+/// What a response holds besides records.
+pub(crate) const FRAME_ROOM: usize = 64 << 10;
+
 /// The beginning of a text that is too long to be shown.
 pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(40).chain("…".chars()).collect()
@@ -188,6 +191,42 @@ impl Problems {
         reason: impl Into<String>,
     ) {
         self.0.push(ConfigProblem { setting, value: value.to_string(), reason: reason.into() });
+    }
+
+    /// The name of a group of any protocol.
+    pub(crate) fn check_group(&mut self, group: &str) {
+        if group.is_empty() {
+            self.add("group", "", "a group has a name");
+        }
+        if group.len() > MAX_NAME {
+            let reason = format!("it is {} bytes long; the protocol has room for {MAX_NAME}", group.len());
+            self.add("group", &shortened(group), reason);
+        }
+    }
+
+    /// What a broker is told of the answers to fetches.
+    pub(crate) fn check_fetch(
+        &mut self,
+        config: &Config,
+        fetch_min_bytes: i32,
+        fetch_max_wait: Duration,
+        fetch_max_bytes: usize,
+    ) {
+        if fetch_min_bytes < 1 {
+            self.add("fetch_min_bytes", &fetch_min_bytes, "it must be 1 or more");
+        }
+        if fetch_max_wait > config.request_timeout {
+            let value = format!("{fetch_max_wait:?}");
+            let reason = format!("it must not exceed request_timeout, which is {:?}", config.request_timeout);
+            self.add("fetch_max_wait", &value, reason);
+        }
+        let receive = config.receive_message_max_bytes;
+        if fetch_max_bytes < 1 || fetch_max_bytes.saturating_add(FRAME_ROOM) > receive {
+            let reason = format!(
+                "it must be 1 or more, and {FRAME_ROOM} less than receive_message_max_bytes, which is {receive}"
+            );
+            self.add("fetch_max_bytes", &fetch_max_bytes, reason);
+        }
     }
 
     pub(crate) fn into_result(self) -> Result<(), Error> {

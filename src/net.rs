@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 mod dial;
+pub(crate) mod ending;
 mod link;
 pub(crate) mod mailbox;
 pub(crate) mod pool;

@@ -27,7 +27,7 @@ use crate::{
     },
     error::Result,
     metrics::Share,
-    net::{mailbox::Mailbox, task},
+    net::{ending::Ending, mailbox::Mailbox, task},
     sync::wake::Wake,
 };
 
@@ -46,9 +46,7 @@ pub(super) struct Driver {
     commands: mpsc::Receiver<Command>,
     commits: HashMap<Ticket, oneshot::Sender<Result<()>>>,
     look_ups: HashMap<Ticket, oneshot::Sender<Result<Committed>>>,
-    /// Who waits for the end; there is one once the end was asked for.
-    closing: Option<Vec<oneshot::Sender<Result<()>>>>,
-    is_closed: bool,
+    ending: Ending,
     /// Whether nobody is left who could command.
     is_alone: bool,
     changes: mpsc::Sender<Told>,
@@ -94,8 +92,7 @@ impl Driver {
             commands,
             commits: HashMap::new(),
             look_ups: HashMap::new(),
-            closing: None,
-            is_closed: false,
+            ending: Ending::new("consumer"),
             is_alone: false,
             changes,
             told,
@@ -114,7 +111,7 @@ impl Driver {
             self.core.tick(now, &mut out);
             self.flush(&mut out);
             self.share.set(self.buffered.used());
-            if self.is_closed {
+            if self.ending.is_reached() {
                 break;
             }
             let deadline = self.core.deadline();
@@ -163,14 +160,11 @@ impl Driver {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Some(Command::ListOffsets { offsets, reply }) => self.list_offsets(offsets, reply),
-            Some(Command::Close { reply }) if self.closing.is_none() => self.close(vec![reply]),
-            Some(Command::Close { reply }) => drop(reply.send(Err(closed()))),
+            Some(Command::Close { reply }) => self.close(Some(reply)),
             // The consumer was dropped.
             None => {
                 self.is_alone = true;
-                if self.closing.is_none() {
-                    self.close(Vec::new());
-                }
+                self.close(None);
             }
         }
     }
@@ -190,9 +184,10 @@ impl Driver {
         let _ = task::spawn("ListOffsets", task);
     }
 
-    fn close(&mut self, waiting: Vec<oneshot::Sender<Result<()>>>) {
-        self.closing = Some(waiting);
-        self.core.close(self.client.now());
+    fn close(&mut self, reply: Option<oneshot::Sender<Result<()>>>) {
+        if self.ending.ask(reply) {
+            self.core.close(self.client.now());
+        }
     }
 
     /// The listener has returned; or it has panicked, and everything that waits for it goes on.
@@ -207,11 +202,7 @@ impl Driver {
     }
 
     fn flush(&mut self, out: &mut Outbox<Event>) {
-        for mut call in out.calls.drain(..) {
-            call.purpose = call.purpose.owned_by(self.owner);
-            let reply = self.mailbox.reply(call.token);
-            self.client.submit(call, reply);
-        }
+        self.client.submit_all(self.owner, &mut out.calls, &self.mailbox);
         for event in out.events.drain(..) {
             match event {
                 Event::Want(topic) => self.client.want(&topic),
@@ -229,7 +220,7 @@ impl Driver {
                         tracing::warn!("the rebalance listener does not keep up, or has panicked");
                     }
                 }
-                Event::Closed => self.is_closed = true,
+                Event::Closed => self.ending.reach(),
             }
         }
     }
@@ -243,11 +234,8 @@ impl Drop for Driver {
         for partition in self.hand.partitions() {
             self.client.counters().no_longer_consumed(&partition);
         }
-        if !self.is_closed && self.closing.is_none() {
+        if !self.ending.is_reached() && !self.ending.is_asked() {
             self.hand.block(closed());
-        }
-        for waiting in self.closing.take().into_iter().flatten() {
-            let _ = waiting.send(if self.is_closed { Ok(()) } else { Err(closed()) });
         }
     }
 }

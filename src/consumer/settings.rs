@@ -8,7 +8,7 @@ use std::{
 
 use super::listener::RebalanceListener;
 use crate::{
-    config::{Config, MAX_NAME, Problems, shortened},
+    config::{Config, FRAME_ROOM, MAX_NAME, Problems, shortened},
     engine::{
         assign::{Assignor, CooperativeStickyAssignor},
         backoff::Backoff,
@@ -237,11 +237,7 @@ impl Settings {
                 GroupProtocol::Classic => settings::GroupProtocol::Classic,
                 GroupProtocol::Consumer => settings::GroupProtocol::Consumer,
             },
-            coordinator: coordinator::Settings {
-                // Another broker is asked while a silent one still has time to wake up.
-                request_timeout: request_timeout.min(config.connect_timeout),
-                retry,
-            },
+            coordinator: coordinator::Settings::new(request_timeout, config.connect_timeout, retry),
             commits: commit::Settings {
                 group: group.into(),
                 request_timeout,
@@ -287,13 +283,7 @@ impl Settings {
     }
 
     fn check_group(&self, group: &str, problems: &mut Problems) {
-        if group.is_empty() {
-            problems.add("group", "", "a group has a name");
-        }
-        if group.len() > MAX_NAME {
-            let reason = format!("it is {} bytes long; the protocol has room for {MAX_NAME}", group.len());
-            problems.add("group", &shortened(group), reason);
-        }
+        problems.check_group(group);
         if self.topics.is_empty() && self.pattern.is_none() && self.brokers_pattern.is_none() {
             problems.add("topics", "", "a member of a group subscribes to at least one topic");
         }
@@ -405,21 +395,7 @@ impl Settings {
     }
 
     fn check_fetch(&self, config: &Config, problems: &mut Problems) {
-        if self.fetch_min_bytes < 1 {
-            problems.add("fetch_min_bytes", &self.fetch_min_bytes, "it must be 1 or more");
-        }
-        if self.fetch_max_wait > config.request_timeout {
-            let value = format!("{:?}", self.fetch_max_wait);
-            let reason = format!("it must not exceed request_timeout, which is {:?}", config.request_timeout);
-            problems.add("fetch_max_wait", &value, reason);
-        }
-        let receive = config.receive_message_max_bytes;
-        if self.fetch_max_bytes < 1 || self.fetch_max_bytes.saturating_add(FRAME_ROOM) > receive {
-            let reason = format!(
-                "it must be 1 or more, and {FRAME_ROOM} less than receive_message_max_bytes, which is {receive}"
-            );
-            problems.add("fetch_max_bytes", &self.fetch_max_bytes, reason);
-        }
+        problems.check_fetch(config, self.fetch_min_bytes, self.fetch_max_wait, self.fetch_max_bytes);
         if self.partition_max_bytes < 1 || self.partition_max_bytes > self.fetch_max_bytes {
             let reason = format!("it must be 1 to fetch_max_bytes, which is {}", self.fetch_max_bytes);
             problems.add("partition_max_bytes", &self.partition_max_bytes, reason);
@@ -435,8 +411,6 @@ impl Settings {
     }
 }
 
-/// What a response holds besides records.
-const FRAME_ROOM: usize = 64 << 10;
 /// Below the half minute that orchestrators give a process to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// The protocol counts milliseconds in 31 bits.

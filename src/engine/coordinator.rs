@@ -57,6 +57,13 @@ pub(crate) struct Settings {
     pub(crate) retry: Backoff,
 }
 
+impl Settings {
+    /// Another broker is asked while a silent one, which may take `connect_timeout` to connect to, still has time to wake up.
+    pub(crate) fn new(request_timeout: Duration, connect_timeout: Duration, retry: Backoff) -> Self {
+        Self { request_timeout: request_timeout.min(connect_timeout), retry }
+    }
+}
+
 /// The search for one coordinator.
 #[derive(Debug)]
 pub(crate) struct Coordinator {

@@ -10,5 +10,5 @@ mod share;
 pub(crate) use classic::Classic;
 pub(crate) use consumer::ConsumerGroup;
 pub(crate) use protocol::{Event, Protocol};
-pub(crate) use settings::GroupSettings;
+pub(crate) use settings::{GroupSettings, member_id};
 pub(crate) use share::{ShareEvent, ShareGroup, ShareSettings};

@@ -15,7 +15,7 @@ use crate::{
         share_hand::ShareHand,
     },
     error::Result,
-    net::{mailbox::Mailbox, task},
+    net::{ending::Ending, mailbox::Mailbox, task},
     sync::wake::Wake,
 };
 
@@ -28,9 +28,7 @@ pub(super) struct Driver {
     mailbox: Arc<Mailbox>,
     commands: mpsc::Receiver<Command>,
     commits: HashMap<u64, oneshot::Sender<Result<()>>>,
-    /// Who waits for the end; there is one once the end was asked for.
-    closing: Option<Vec<oneshot::Sender<Result<()>>>>,
-    is_closed: bool,
+    ending: Ending,
     /// Whether nobody is left who could command.
     is_alone: bool,
 }
@@ -55,8 +53,7 @@ impl Driver {
             wake,
             commands,
             commits: HashMap::new(),
-            closing: None,
-            is_closed: false,
+            ending: Ending::new("share consumer"),
             is_alone: false,
         };
         let span = tracing::info_span!("share_consumer", client_id, group);
@@ -71,7 +68,7 @@ impl Driver {
             let now = self.client.now();
             self.core.tick(now, &mut out);
             self.flush(&mut out);
-            if self.is_closed {
+            if self.ending.is_reached() {
                 break;
             }
             let deadline = self.core.deadline();
@@ -104,29 +101,23 @@ impl Driver {
             }
             // Where an answer cannot be sent nobody waits any more.
             Some(Command::Assignment { reply }) => drop(reply.send(self.core.assignment())),
-            Some(Command::Close { reply }) if self.closing.is_none() => self.close(vec![reply]),
-            Some(Command::Close { reply }) => drop(reply.send(Err(closed()))),
+            Some(Command::Close { reply }) => self.close(Some(reply)),
             // The consumer was dropped.
             None => {
                 self.is_alone = true;
-                if self.closing.is_none() {
-                    self.close(Vec::new());
-                }
+                self.close(None);
             }
         }
     }
 
-    fn close(&mut self, waiting: Vec<oneshot::Sender<Result<()>>>) {
-        self.closing = Some(waiting);
-        self.core.close(self.client.now());
+    fn close(&mut self, reply: Option<oneshot::Sender<Result<()>>>) {
+        if self.ending.ask(reply) {
+            self.core.close(self.client.now());
+        }
     }
 
     fn flush(&mut self, out: &mut Outbox<Event>) {
-        for mut call in out.calls.drain(..) {
-            call.purpose = call.purpose.owned_by(self.owner);
-            let reply = self.mailbox.reply(call.token);
-            self.client.submit(call, reply);
-        }
+        self.client.submit_all(self.owner, &mut out.calls, &self.mailbox);
         for event in out.events.drain(..) {
             match event {
                 Event::Want(topic) => self.client.want(&topic),
@@ -135,7 +126,7 @@ impl Driver {
                 Event::Committed { ticket, result } => {
                     self.commits.remove(&ticket).map(|reply| reply.send(result));
                 }
-                Event::Closed => self.is_closed = true,
+                Event::Closed => self.ending.reach(),
             }
         }
     }
@@ -146,11 +137,8 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.client.release(self.owner);
         self.hand.tell_no_more();
-        if !self.is_closed && self.closing.is_none() {
+        if !self.ending.is_reached() && !self.ending.is_asked() {
             self.hand.block(closed());
-        }
-        for waiting in self.closing.take().into_iter().flatten() {
-            let _ = waiting.send(if self.is_closed { Ok(()) } else { Err(closed()) });
         }
     }
 }

@@ -3,17 +3,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    config::{Config, MAX_NAME, Problems, shortened},
+    config::{Config, Problems},
     engine::{
         backoff::{Backoff, Random},
         coordinator,
-        group::ShareSettings,
+        group::{ShareSettings, member_id},
         share,
         share_consumer::CoreSettings,
     },
     error::Result,
     types::TopicName,
-    wire::{str::Str, uuid::Uuid},
+    wire::str::Str,
 };
 
 /// Who says that a record is done with. Java: `share.acknowledgement.mode`.
@@ -104,11 +104,7 @@ impl Settings {
                 request_timeout,
                 retry,
             },
-            coordinator: coordinator::Settings {
-                // Another broker is asked while a silent one still has time to wake up.
-                request_timeout: request_timeout.min(config.connect_timeout),
-                retry,
-            },
+            coordinator: coordinator::Settings::new(request_timeout, config.connect_timeout, retry),
             topic_timeout: self.topic_timeout,
             close_timeout: request_timeout,
         }
@@ -117,14 +113,7 @@ impl Settings {
     /// All problems at once.
     pub(super) fn check(&self, config: &Config) -> Result<()> {
         let mut problems = Problems::default();
-        if self.group.is_empty() {
-            problems.add("group", "", "a group has a name");
-        }
-        if self.group.len() > MAX_NAME {
-            let reason =
-                format!("it is {} bytes long; the protocol has room for {MAX_NAME}", self.group.len());
-            problems.add("group", &shortened(&self.group), reason);
-        }
+        problems.check_group(&self.group);
         if self.topics.is_empty() {
             problems.add("topics", "", "a member of a share group subscribes to at least one topic");
         }
@@ -136,21 +125,7 @@ impl Settings {
         if self.max_records < 1 || i32::try_from(self.max_records).is_err() {
             problems.add("max_records", &self.max_records, "it must be 1 to 2147483647");
         }
-        if self.fetch_min_bytes < 1 {
-            problems.add("fetch_min_bytes", &self.fetch_min_bytes, "it must be 1 or more");
-        }
-        if self.fetch_max_wait > config.request_timeout {
-            let value = format!("{:?}", self.fetch_max_wait);
-            let reason = format!("it must not exceed request_timeout, which is {:?}", config.request_timeout);
-            problems.add("fetch_max_wait", &value, reason);
-        }
-        let receive = config.receive_message_max_bytes;
-        if self.fetch_max_bytes < 1 || self.fetch_max_bytes.saturating_add(FRAME_ROOM) > receive {
-            let reason = format!(
-                "it must be 1 or more, and {FRAME_ROOM} less than receive_message_max_bytes, which is {receive}"
-            );
-            problems.add("fetch_max_bytes", &self.fetch_max_bytes, reason);
-        }
+        problems.check_fetch(config, self.fetch_min_bytes, self.fetch_max_wait, self.fetch_max_bytes);
         if self.max_decompressed_batch_bytes < 1 {
             problems.add("max_decompressed_batch_bytes", &0, "it must be 1 or more");
         }
@@ -160,14 +135,3 @@ impl Settings {
         problems.into_result()
     }
 }
-
-/// One that nobody else has.
-fn member_id(random: &mut Random) -> Str {
-    let halves = [random.next_u64(), random.next_u64()].map(u64::to_be_bytes);
-    let mut id = [0; 16];
-    id.iter_mut().zip(halves.as_flattened()).for_each(|(to, from)| *to = *from);
-    Uuid::from_bytes(id).to_string().as_str().into()
-}
-
-/// What a response holds besides records.
-const FRAME_ROOM: usize = 64 << 10;

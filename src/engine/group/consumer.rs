@@ -25,7 +25,7 @@ use names::Names;
 use super::{
     heartbeat::Heartbeat,
     protocol::{Event, Protocol, is_settled, read},
-    settings::GroupSettings,
+    settings::{GroupSettings, member_id},
 };
 use crate::{
     engine::{
@@ -39,7 +39,6 @@ use crate::{
     wire::{
         messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
         str::Str,
-        uuid::Uuid,
     },
 };
 
@@ -542,14 +541,6 @@ impl Protocol for ConsumerGroup {
             self.assignment
         );
     }
-}
-
-/// One that nobody else has.
-fn member_id(random: &mut Random) -> Str {
-    let halves = [random.next_u64(), random.next_u64()].map(u64::to_be_bytes);
-    let mut id = [0; 16];
-    id.iter_mut().zip(halves.as_flattened()).for_each(|(to, from)| *to = *from);
-    Uuid::from_bytes(id).to_string().as_str().into()
 }
 
 fn millis(ms: i32) -> Duration {

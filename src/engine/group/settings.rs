@@ -3,11 +3,23 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
-    engine::{assign::Assignor, backoff::Backoff, partition::Identity},
+    engine::{
+        assign::Assignor,
+        backoff::{Backoff, Random},
+        partition::Identity,
+    },
     error::{Code, Error, ErrorKind},
     types::TopicName,
-    wire::str::Str,
+    wire::{str::Str, uuid::Uuid},
 };
+
+/// The id of a member that nobody else has (KIP-1082).
+pub(crate) fn member_id(random: &mut Random) -> Str {
+    let halves = [random.next_u64(), random.next_u64()].map(u64::to_be_bytes);
+    let mut id = [0; 16];
+    id.iter_mut().zip(halves.as_flattened()).for_each(|(to, from)| *to = *from);
+    Uuid::from_bytes(id).to_string().as_str().into()
+}
 
 /// Settings of a membership.
 #[derive(Clone, Debug)]

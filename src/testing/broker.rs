@@ -17,6 +17,7 @@ mod facts;
 mod fetch;
 mod group;
 mod groups;
+mod heartbeat;
 mod ids;
 mod leadership;
 mod log;

@@ -25,26 +25,26 @@ fn run(talk: &mut Talk) {
     gone(talk, &id, first, shared);
 }
 
-/// What a member says when it joins.
-fn full(member: &str) -> Value {
+/// What a member says when it joins a group that reads the topic of its name.
+pub(super) fn full(group: &str, member: &str) -> Value {
     json!({
-        "GroupId": GROUP,
+        "GroupId": group,
         "MemberId": member,
         "MemberEpoch": 0,
         "RebalanceTimeoutMs": 60_000,
-        "SubscribedTopicNames": [GROUP],
+        "SubscribedTopicNames": [group],
         "TopicPartitions": [],
     })
 }
 
 /// What it says when nothing is new.
-fn beat(member: &str, epoch: i32) -> Value {
-    json!({ "GroupId": GROUP, "MemberId": member, "MemberEpoch": epoch })
+pub(super) fn beat(group: &str, member: &str, epoch: impl Into<i64>) -> Value {
+    json!({ "GroupId": group, "MemberId": member, "MemberEpoch": epoch.into() })
 }
 
 /// What it says when what it owns has changed.
 fn owns(member: &str, epoch: i32, id: &str, partitions: &[i32]) -> Value {
-    let mut body = beat(member, epoch);
+    let mut body = beat(GROUP, member, epoch);
     body["TopicPartitions"] = match partitions {
         [] => json!([]),
         _ => json!([{ "TopicId": id, "Partitions": partitions }]),
@@ -96,40 +96,41 @@ fn commits(talk: &mut Talk, step: &str, id: &str, member: &str, epoch: i32) {
 
 /// What no member may say.
 fn refused(talk: &mut Talk) {
-    ask(talk, "nobody", with(full("a"), "/MemberId", ""));
-    ask(talk, "no group", with(full("a"), "/GroupId", ""));
-    ask(talk, "topics are not said", with(full("a"), "/SubscribedTopicNames", Value::Null));
-    ask(talk, "no timeout", with(full("a"), "/RebalanceTimeoutMs", -1));
-    ask(talk, "an unknown epoch", with(full("a"), "/MemberEpoch", -3));
-    ask(talk, "no instance to come back", with(full("a"), "/MemberEpoch", -2));
-    let mut assignor = full("a");
+    ask(talk, "nobody", with(full(GROUP, "a"), "/MemberId", ""));
+    ask(talk, "no group", with(full(GROUP, "a"), "/GroupId", ""));
+    ask(talk, "topics are not said", with(full(GROUP, "a"), "/SubscribedTopicNames", Value::Null));
+    ask(talk, "no timeout", with(full(GROUP, "a"), "/RebalanceTimeoutMs", -1));
+    ask(talk, "an unknown epoch", with(full(GROUP, "a"), "/MemberEpoch", -3));
+    ask(talk, "no instance to come back", with(full(GROUP, "a"), "/MemberEpoch", -2));
+    let mut assignor = full(GROUP, "a");
     assignor["ServerAssignor"] = json!("nearest");
     ask(talk, "an unknown assignor", assignor);
     for wrong in ["(", "(?=a)b", "a)(b", "[b-a]", "*", r"\"] {
         let step = format!("the expression {wrong}");
-        let mut expression = full("a");
+        let mut expression = full(GROUP, "a");
         expression["SubscribedTopicRegex"] = json!(wrong);
         ask(talk, &step, expression);
         talk.expect("/ErrorCode", 128);
     }
-    ask(talk, "a member of no group", beat("a", 1));
-    ask(talk, "who leaves no group", beat("a", -1));
+    ask(talk, "a member of no group", beat(GROUP, "a", 1));
+    ask(talk, "who leaves no group", beat(GROUP, "a", -1));
 }
 
 /// The epoch in which the first has all.
 fn alone(talk: &mut Talk, id: &str) -> i32 {
-    let joined = until(talk, "the first joins", &full("a"), |answer| epoch(answer) > 0);
+    let joined = until(talk, "the first joins", &full(GROUP, "a"), |answer| epoch(answer) > 0);
     let mut now = epoch(&joined);
     if partitions(&joined).len() < 2 {
-        let all = until(talk, "the first has all", &beat("a", now), |answer| partitions(answer).len() == 2);
+        let all =
+            until(talk, "the first has all", &beat(GROUP, "a", now), |answer| partitions(answer).len() == 2);
         now = epoch(&all);
     }
     ask(talk, "it owns both", owns("a", now, id, &[0, 1]));
-    ask(talk, "nothing new", beat("a", now));
+    ask(talk, "nothing new", beat(GROUP, "a", now));
     talk.expect("/ErrorCode", 0);
-    ask(talk, "an epoch to come", beat("a", now + 1));
+    ask(talk, "an epoch to come", beat(GROUP, "a", now + 1));
     talk.expect("/ErrorCode", 110);
-    ask(talk, "a stranger", beat("b", now));
+    ask(talk, "a stranger", beat(GROUP, "b", now));
     talk.expect("/ErrorCode", 25);
     commits(talk, "alone", id, "a", now);
     commits(talk, "in an epoch to come", id, "a", now + 1);
@@ -141,8 +142,8 @@ fn alone(talk: &mut Talk, id: &str) -> i32 {
 
 /// One partition goes from the first to the second; in which epoch.
 fn joined_by_another(talk: &mut Talk, id: &str, before: i32) -> i32 {
-    until(talk, "the second joins", &full("b"), |answer| epoch(answer) > 0);
-    let asked = until(talk, "the first has to give one up", &beat("a", before), |answer| {
+    until(talk, "the second joins", &full(GROUP, "b"), |answer| epoch(answer) > 0);
+    let asked = until(talk, "the first has to give one up", &beat(GROUP, "a", before), |answer| {
         partitions(answer).len() == 1
     });
     let kept = i32::try_from(partitions(&asked).first().copied().unwrap_or(0)).unwrap_or(0);
@@ -152,7 +153,7 @@ fn joined_by_another(talk: &mut Talk, id: &str, before: i32) -> i32 {
         epoch(answer) > before
     });
     let now = epoch(&given);
-    until(talk, "the second has it", &full("b"), |answer| partitions(answer).len() == 1);
+    until(talk, "the second has it", &full(GROUP, "b"), |answer| partitions(answer).len() == 1);
     ask(talk, "the second owns it", owns("b", now, id, &[1 - kept]));
     for member in ["a", "b"] {
         for (what, epoch) in
@@ -166,16 +167,17 @@ fn joined_by_another(talk: &mut Talk, id: &str, before: i32) -> i32 {
 
 /// The second leaves, and the first has all again.
 fn gone(talk: &mut Talk, id: &str, alone: i32, shared: i32) {
-    ask(talk, "the second leaves", beat("b", -1));
+    ask(talk, "the second leaves", beat(GROUP, "b", -1));
     commits(talk, "left", id, "b", shared);
-    let all =
-        until(talk, "the first has all again", &beat("a", shared), |answer| partitions(answer).len() == 2);
+    let all = until(talk, "the first has all again", &beat(GROUP, "a", shared), |answer| {
+        partitions(answer).len() == 2
+    });
     let now = epoch(&all);
     ask(talk, "it owns all", owns("a", now, id, &[0, 1]));
     for (what, epoch) in [("when it was alone", alone), ("when both were there", shared), ("now", now)] {
         commits(talk, &format!("all again, {what}"), id, "a", epoch);
     }
-    ask(talk, "the first leaves", beat("a", -1));
+    ask(talk, "the first leaves", beat(GROUP, "a", -1));
     commits(talk, "empty", id, "a", now);
     commits(talk, "empty, as nobody", id, "", -1);
 }

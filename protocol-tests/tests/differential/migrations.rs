@@ -3,6 +3,7 @@
 use protocol_tests::raw::Talk;
 use serde_json::{Value, json};
 
+use crate::consumers;
 use crate::groups::{beat, text};
 use crate::kit::{Script, topic, with};
 
@@ -63,21 +64,6 @@ fn sync(generation: i64, member: &str) -> Value {
     })
 }
 
-fn full(member: &str) -> Value {
-    json!({
-        "GroupId": GROUP,
-        "MemberId": member,
-        "MemberEpoch": 0,
-        "RebalanceTimeoutMs": 60_000,
-        "SubscribedTopicNames": [GROUP],
-        "TopicPartitions": [],
-    })
-}
-
-fn news(member: &str, epoch: i64) -> Value {
-    json!({ "GroupId": GROUP, "MemberId": member, "MemberEpoch": epoch })
-}
-
 fn number(answer: &Value, field: &str) -> i64 {
     answer[field].as_i64().unwrap_or(-1)
 }
@@ -90,7 +76,12 @@ fn up(talk: &mut Talk, id: &str) -> String {
     talk.ask("the leader assigns", "SyncGroup", 5, with(sync(1, &member), "/Assignments", given));
     talk.ask("in order", "Heartbeat", 4, beat(GROUP, 1, &member));
     talk.expect("/ErrorCode", 0);
-    let joined = talk.ask("one of the consumer protocol joins", "ConsumerGroupHeartbeat", 1, full("new"));
+    let joined = talk.ask(
+        "one of the consumer protocol joins",
+        "ConsumerGroupHeartbeat",
+        1,
+        consumers::full(GROUP, "new"),
+    );
     talk.expect("/ErrorCode", 0);
     let epoch = number(&joined, "MemberEpoch");
     let is_told = |answer: &Value| answer["ErrorCode"] == 27;
@@ -114,9 +105,15 @@ fn up(talk: &mut Talk, id: &str) -> String {
     let has_other = |answer: &Value| {
         answer.pointer("/Assignment/TopicPartitions/0/Partitions") == Some(&json!([1 - kept]))
     };
-    talk.until("the new one has the other", "ConsumerGroupHeartbeat", 1, &news("new", epoch), has_other);
+    talk.until(
+        "the new one has the other",
+        "ConsumerGroupHeartbeat",
+        1,
+        &consumers::beat(GROUP, "new", epoch),
+        has_other,
+    );
     let owns = json!([{ "TopicId": id, "Partitions": [1 - kept] }]);
-    let mut owning = news("new", epoch);
+    let mut owning = consumers::beat(GROUP, "new", epoch);
     owning["TopicPartitions"] = owns;
     talk.quietly("ConsumerGroupHeartbeat", 1, owning);
     commits(talk, &member, generation);
@@ -140,7 +137,7 @@ fn commits(talk: &mut Talk, member: &str, generation: i64) {
 
 /// The last one of the consumer protocol leaves, and the group is a classic one again.
 fn down(talk: &mut Talk, member: &str) {
-    talk.quietly("ConsumerGroupHeartbeat", 1, news("new", -1));
+    talk.quietly("ConsumerGroupHeartbeat", 1, consumers::beat(GROUP, "new", -1));
     let joined = talk.quietly("JoinGroup", 9, join(member, &[0], 2));
     if joined["ErrorCode"] != 0 || joined["Leader"] != *member {
         talk.fail(format!("it leads the group again: {joined}"));

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::call::{Call, Handled};
-use super::group::consumer::{self, HeartbeatSettings};
+use super::group::consumer;
 use super::group::join::JoinSettings;
 use super::group::{Group, join_error, sync_error};
+use super::heartbeat::HeartbeatSettings;
 use super::state::State;
 use crate::error::{Code, Resource};
 use crate::wire::messages::leave_group_request::MemberIdentity;

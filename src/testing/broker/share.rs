@@ -15,9 +15,9 @@ pub(super) mod store;
 
 use std::time::Instant;
 
-use self::group::HeartbeatSettings;
 use super::call::Call;
 use super::groups::check_group;
+use super::heartbeat::{HeartbeatSettings, JOIN, LEAVE, Refusal};
 use super::state::State;
 use crate::engine::machine::Now;
 use crate::error::Code;
@@ -26,10 +26,6 @@ use crate::wire::messages::{ShareGroupHeartbeatRequest, ShareGroupHeartbeatRespo
 pub(super) use self::acknowledge::acknowledge;
 pub(super) use self::fetch::ShareFetch;
 pub(super) use self::sessions::connection_closed;
-
-/// The epoch of who joins, and of who leaves.
-const JOIN: i32 = 0;
-const LEAVE: i32 = -1;
 
 pub(super) fn heartbeat(
     state: &mut State,
@@ -47,7 +43,7 @@ fn beat(
     state: &mut State,
     call: &Call,
     request: &ShareGroupHeartbeatRequest,
-) -> Result<ShareGroupHeartbeatResponse, group::Refusal> {
+) -> Result<ShareGroupHeartbeatResponse, Refusal> {
     if state.settings.share_version == 0 {
         let reason = "The group coordinator does not speak the protocol.";
         return Err((Code::UNSUPPORTED_VERSION, reason.to_owned()));

@@ -14,35 +14,20 @@ use std::time::{Duration, Instant};
 use crate::engine::machine::Now;
 use crate::error::Code;
 use crate::testing::broker::call::Call;
+use crate::testing::broker::heartbeat::{
+    HeartbeatSettings, JOIN, Key, LEAVE, Refusal, Topics, by_topic, unknown,
+};
 use crate::wire::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use crate::wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use crate::wire::str::Str;
-use crate::wire::uuid::Uuid;
 
 use super::committer::Committer;
-use member::{Key, LEFT_FOR_NOW, Member};
+use member::{LEFT_FOR_NOW, Member};
 
-/// The epoch of who joins, and of who leaves for good.
-const JOIN: i32 = 0;
-const LEAVE: i32 = -1;
 /// The first version in which members make their ids themselves (KIP-1082).
 const OWN_ID: i16 = 1;
 /// The assignors of a broker, the first one being the default. The embedded broker assigns alike under both names.
 const ASSIGNORS: [&str; 2] = ["uniform", "range"];
-
-/// What a heartbeat is refused with: a code and the reason.
-pub(in crate::testing::broker) type Refusal = (Code, String);
-
-/// How the coordinator is set.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::testing::broker) struct HeartbeatSettings {
-    pub(in crate::testing::broker) session: Duration,
-    pub(in crate::testing::broker) interval: Duration,
-    pub(in crate::testing::broker) max_size: usize,
-}
-
-/// The topics that there are: id and number of partitions.
-pub(in crate::testing::broker) type Topics = BTreeMap<Str, (Uuid, i32)>;
 
 /// All members.
 #[derive(Debug, Default)]
@@ -304,16 +289,8 @@ pub(in crate::testing::broker) fn check(
     Ok(())
 }
 
-fn unknown(id: &Str) -> Refusal {
-    (Code::UNKNOWN_MEMBER_ID, format!("Member {id} is not a member of the group."))
-}
-
 fn assignment(keys: &BTreeSet<Key>) -> Assignment {
-    let mut topics: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-    for (id, partition) in keys {
-        topics.entry(*id).or_default().push(*partition);
-    }
-    let topics = topics.into_iter().map(|(topic_id, partitions)| TopicPartitions {
+    let topics = by_topic(keys).into_iter().map(|(topic_id, partitions)| TopicPartitions {
         topic_id,
         partitions,
         ..TopicPartitions::default()

@@ -1,9 +1,9 @@
 //! Heartbeats of the consumer protocol.
 
 use super::Group;
-use super::consumer::{HeartbeatSettings, Refusal, Topics};
 use crate::error::Code;
 use crate::testing::broker::call::Call;
+use crate::testing::broker::heartbeat::{HeartbeatSettings, Refusal, Topics};
 use crate::wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use crate::wire::str::Str;
 

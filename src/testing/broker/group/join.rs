@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::consumer::Topics;
 use super::{Group, Member, Phase};
 use crate::engine::machine::deadline_after;
 use crate::error::Code;
 use crate::testing::broker::call::Call;
+use crate::testing::broker::heartbeat::Topics;
 use crate::wire::messages::{JoinGroupRequest, JoinGroupResponse};
 use crate::wire::str::Str;
 

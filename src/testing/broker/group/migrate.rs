@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::consumer::Topics;
 use super::consumer::classic::{Converted, PROTOCOL_TYPE};
 use super::consumer::member::Classic;
 use super::{Group, Member, Phase};
 use crate::engine::machine::{Now, deadline_after};
 use crate::error::Code;
+use crate::testing::broker::heartbeat::Topics;
 
 impl Group {
     /// A member of the consumer protocol joins: the others are taken over. Whether they can be.

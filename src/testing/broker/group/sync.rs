@@ -1,10 +1,10 @@
 //! Getting the assignment, staying, and leaving.
 
-use super::consumer::Topics;
 use super::{Group, Phase};
 use crate::engine::machine::{Now, deadline_after};
 use crate::error::Code;
 use crate::testing::broker::call::Call;
+use crate::testing::broker::heartbeat::Topics;
 use crate::wire::messages::{HeartbeatRequest, SyncGroupRequest, SyncGroupResponse};
 use crate::wire::str::Str;
 

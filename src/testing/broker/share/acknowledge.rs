@@ -45,7 +45,9 @@ fn acknowledge_all(
         let said = topic.partitions.iter().filter(|partition| !partition.acknowledgement_batches.is_empty());
         let partitions = said.map(|partition| {
             let of = (topic.topic_id, partition.partition_index);
-            let acks = acks::of_acknowledge(&partition.acknowledgement_batches, request.is_renew_ack);
+            let runs = partition.acknowledgement_batches.iter();
+            let runs = runs.map(|run| (run.first_offset, run.last_offset, &run.acknowledge_types));
+            let acks = acks::of_runs(runs, request.is_renew_ack);
             let done = acks.and_then(|acks| apply(state, call, (&key.group, &key.member), of, &acks));
             let refusal = done.err();
             let code = refusal.map_or(Code::NONE, |refusal| refusal.code);

@@ -3,7 +3,6 @@
 use std::iter;
 
 use crate::error::Code;
-use crate::wire::messages::{share_acknowledge_request, share_fetch_request};
 use crate::wire::str::Str;
 
 /// What became of a record.
@@ -95,25 +94,12 @@ fn ack_type(number: i8, may_renew: bool) -> Result<AckType, Code> {
     }
 }
 
-/// The acknowledgements for a partition in a ShareFetch.
-pub(in crate::testing::broker) fn of_fetch(
-    batches: &[share_fetch_request::AcknowledgementBatch],
+/// The acknowledgements for a partition: the first and last offset of each run, and what became of them.
+pub(in crate::testing::broker) fn of_runs<'a>(
+    runs: impl Iterator<Item = (i64, i64, &'a Vec<i8>)>,
     may_renew: bool,
 ) -> Result<Vec<Ack>, Refusal> {
-    let acks = batches
-        .iter()
-        .map(|batch| Ack::new(batch.first_offset, batch.last_offset, &batch.acknowledge_types, may_renew));
-    in_order(acks.collect::<Result<_, Code>>()?)
-}
-
-/// The acknowledgements for a partition in a ShareAcknowledge.
-pub(in crate::testing::broker) fn of_acknowledge(
-    batches: &[share_acknowledge_request::AcknowledgementBatch],
-    may_renew: bool,
-) -> Result<Vec<Ack>, Refusal> {
-    let acks = batches
-        .iter()
-        .map(|batch| Ack::new(batch.first_offset, batch.last_offset, &batch.acknowledge_types, may_renew));
+    let acks = runs.map(|(first, last, types)| Ack::new(first, last, types, may_renew));
     in_order(acks.collect::<Result<_, Code>>()?)
 }
 

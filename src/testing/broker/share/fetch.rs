@@ -202,7 +202,9 @@ fn take_acks(
     let with_acks = partitions.filter(|(_, partition)| !partition.acknowledgement_batches.is_empty());
     let taken = with_acks.map(|(topic, partition)| {
         let key = (topic, partition.partition_index);
-        let acks = acks::of_fetch(&partition.acknowledgement_batches, request.is_renew_ack);
+        let runs = partition.acknowledgement_batches.iter();
+        let runs = runs.map(|run| (run.first_offset, run.last_offset, &run.acknowledge_types));
+        let acks = acks::of_runs(runs, request.is_renew_ack);
         let done = acks.and_then(|acks| apply(state, call, (&session.group, &session.member), key, &acks));
         (key, done.err())
     });

@@ -7,32 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::engine::machine::{Now, deadline_after};
 use crate::error::Code;
+use crate::testing::broker::heartbeat::{
+    HeartbeatSettings, JOIN, Key, LEAVE, Refusal, Topics, by_topic, unknown,
+};
 use crate::wire::messages::list_groups_response::ListedGroup;
 use crate::wire::messages::share_group_heartbeat_response::{Assignment, TopicPartitions};
 use crate::wire::messages::{ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse};
 use crate::wire::str::Str;
-use crate::wire::uuid::Uuid;
-
-/// The epoch of who joins, and of who leaves.
-const JOIN: i32 = 0;
-const LEAVE: i32 = -1;
-
-/// A partition by its topic's id.
-type Key = (Uuid, i32);
-
-/// What a heartbeat is refused with: a code and the reason.
-pub(in crate::testing::broker) type Refusal = (Code, String);
-
-/// The topics that there are: id and number of partitions.
-pub(in crate::testing::broker) type Topics = BTreeMap<Str, (Uuid, i32)>;
-
-/// How the coordinator is set.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::testing::broker) struct HeartbeatSettings {
-    pub(in crate::testing::broker) session: Duration,
-    pub(in crate::testing::broker) interval: Duration,
-    pub(in crate::testing::broker) max_size: usize,
-}
 
 /// A share group. One that has no members keeps what it has done with its partitions.
 #[derive(Debug, Default)]
@@ -225,10 +206,6 @@ pub(in crate::testing::broker) fn check(request: &ShareGroupHeartbeatRequest) ->
     Ok(())
 }
 
-fn unknown(id: &Str) -> Refusal {
-    (Code::UNKNOWN_MEMBER_ID, format!("Member {id} is not a member of the group."))
-}
-
 fn fenced(said: i32, known: i32) -> Refusal {
     let reason = format!(
         "The share group member has a member epoch ({said}) that is not the one known by the group coordinator ({known}). The member must abandon all its partitions and rejoin."
@@ -237,11 +214,7 @@ fn fenced(said: i32, known: i32) -> Refusal {
 }
 
 fn assignment(keys: &BTreeSet<Key>) -> Assignment {
-    let mut topics: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-    for (id, partition) in keys {
-        topics.entry(*id).or_default().push(*partition);
-    }
-    let topics = topics.into_iter().map(|(topic_id, partitions)| TopicPartitions {
+    let topics = by_topic(keys).into_iter().map(|(topic_id, partitions)| TopicPartitions {
         topic_id,
         partitions,
         ..TopicPartitions::default()

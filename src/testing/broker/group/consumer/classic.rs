@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::member::{Classic, Key, Member};
-use super::{Members, Topics};
+use super::Members;
+use super::member::{Classic, Member};
 use crate::engine::machine::{Now, deadline_after};
 use crate::error::Code;
 use crate::testing::broker::call::Call;
 use crate::testing::broker::group::committer::Committer;
+use crate::testing::broker::heartbeat::{Key, Topics};
 use crate::wire::codec::{Decode, Encode, Reader, Writer};
 use crate::wire::messages::consumer_protocol_assignment::TopicPartition;
 use crate::wire::messages::{

@@ -8,12 +8,9 @@ use regex_lite::Regex;
 
 use crate::engine::machine::{Now, deadline_after};
 use crate::testing::broker::group::committer::Committer;
+use crate::testing::broker::heartbeat::Key;
 use crate::wire::messages::ConsumerGroupHeartbeatRequest;
 use crate::wire::str::Str;
-use crate::wire::uuid::Uuid;
-
-/// A partition by its topic's id.
-pub(super) type Key = (Uuid, i32);
 
 /// The epoch of a static member that may come back.
 pub(super) const LEFT_FOR_NOW: i32 = -2;

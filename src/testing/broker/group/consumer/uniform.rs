@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::member::Key;
+use crate::testing::broker::heartbeat::Key;
 use crate::wire::str::Str;
 use crate::wire::uuid::Uuid;
 

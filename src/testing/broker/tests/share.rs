@@ -16,7 +16,9 @@ use crate::wire::messages::{
 };
 
 mod group;
+mod logs;
 mod random;
+mod sessions;
 
 const SECOND: Duration = Duration::from_secs(1);
 const ACCEPT: i8 = 1;
@@ -300,164 +302,6 @@ fn acknowledgements_come_with_fetches_too_and_are_answered_at_once() {
 }
 
 #[test]
-fn sessions_go_on_epoch_by_epoch() {
-    let mut world = world();
-    let mut a = Member::new(&mut world, "a");
-    let code = |a: &mut Member, world: &mut World, epoch| {
-        let request = ShareFetchRequest { share_session_epoch: epoch, ..a.request(world) };
-        Code::new(a.ask(world, request).error_code)
-    };
-    assert_eq!(code(&mut a, &mut world, 1), Code::SHARE_SESSION_NOT_FOUND);
-    assert_eq!(code(&mut a, &mut world, -1), Code::SHARE_SESSION_NOT_FOUND);
-    assert_eq!(code(&mut a, &mut world, 0), Code::NONE);
-    assert_eq!(code(&mut a, &mut world, 2), Code::INVALID_SHARE_SESSION_EPOCH);
-    assert_eq!(code(&mut a, &mut world, 1), Code::NONE);
-    let acknowledge = |world: &mut World, a: &Member, epoch| {
-        let request = ShareAcknowledgeRequest { share_session_epoch: epoch, ..ack_request(world, a, vec![]) };
-        world.send(a.connection, 1, request);
-        Code::new(world.answer::<ShareAcknowledgeResponse>(a.connection).unwrap().error_code)
-    };
-    assert_eq!(acknowledge(&mut world, &a, 0), Code::INVALID_SHARE_SESSION_EPOCH);
-    assert_eq!(acknowledge(&mut world, &a, 2), Code::NONE);
-    assert_eq!(acknowledge(&mut world, &a, 2), Code::INVALID_SHARE_SESSION_EPOCH);
-    assert_eq!(code(&mut a, &mut world, 3), Code::NONE);
-    let with_acks = ShareFetchRequest {
-        share_session_epoch: 0,
-        topics: vec![topic(&world, 0, vec![ack(0, 0, &[ACCEPT])])],
-        ..a.request(&world)
-    };
-    assert_eq!(Code::new(a.ask(&mut world, with_acks).error_code), Code::INVALID_REQUEST);
-    assert_eq!(code(&mut a, &mut world, 4), Code::NONE, "that one opened nothing");
-    assert_eq!(acknowledge(&mut world, &a, -1), Code::NONE);
-    assert_eq!(code(&mut a, &mut world, 5), Code::SHARE_SESSION_NOT_FOUND);
-}
-
-#[test]
-fn a_session_reads_all_that_it_was_told_of_until_it_is_forgotten() {
-    let mut world = world();
-    let mut a = Member::new(&mut world, "a");
-    a.fetch(&mut world);
-    let request = ShareFetchRequest { topics: vec![topic(&world, 1, Vec::new())], ..a.request(&world) };
-    assert!(partitions(&a.ask(&mut world, request)).is_empty());
-    world.produce(0, batch(&["a"]));
-    world.produce(1, batch(&["b"]));
-    let request = a.request(&world);
-    let response = a.ask(&mut world, request);
-    let indexes: Vec<i32> = partitions(&response).iter().map(|data| data.partition_index).collect();
-    assert_eq!(indexes, [0, 1]);
-    world.produce(0, batch(&["c"]));
-    world.produce(1, batch(&["d"]));
-    let forgotten = ForgottenTopic {
-        topic_id: world.broker.topic_id("t").unwrap(),
-        partitions: vec![1],
-        ..ForgottenTopic::default()
-    };
-    // What is named for its acknowledgements and forgotten at once is not read.
-    let request = ShareFetchRequest {
-        topics: vec![topic(&world, 1, vec![ack(0, 0, &[ACCEPT])])],
-        forgotten_topics_data: vec![forgotten],
-        ..a.request(&world)
-    };
-    let response = a.ask(&mut world, request);
-    let [first, second] = partitions(&response)[..] else { panic!("{response:?}") };
-    assert_eq!((first.partition_index, first.acquired_records.len()), (0, 1));
-    assert_eq!((second.partition_index, second.acquired_records.len()), (1, 0));
-    assert_eq!(second.acknowledge_error_code, 0);
-}
-
-#[test]
-fn the_last_request_of_a_session_releases_what_is_left() {
-    let mut world = world();
-    world.produce(0, batch(&["a", "b"]));
-    let (mut a, mut b) = (Member::new(&mut world, "a"), Member::new(&mut world, "b"));
-    for last_by_fetch in [false, true] {
-        a.epoch = 0;
-        b.epoch = 0;
-        world.produce(0, batch(&["a", "b"]));
-        let taken = a.fetch(&mut world);
-        assert!(!taken.is_empty());
-        let first = taken[0].0;
-        a.epoch = -1;
-        if last_by_fetch {
-            let mut request = a.request(&world);
-            request.topics = vec![topic(&world, 0, vec![ack(first, first, &[ACCEPT])])];
-            let response = a.ask(&mut world, request);
-            assert_eq!((runs(&response), partitions(&response)[0].acknowledge_error_code), (vec![], 0));
-        } else {
-            assert_eq!(a.acknowledge(&mut world, vec![ack(first, first, &[ACCEPT])]), Code::NONE);
-        }
-        let again = b.fetch(&mut world);
-        assert_eq!((again[0].0, again[0].2), (first + 1, 2));
-        let acks = again.iter().map(|(first, last, _)| ack(*first, *last, &[ACCEPT])).collect();
-        assert_eq!(b.acknowledge(&mut world, acks), Code::NONE);
-    }
-}
-
-#[test]
-fn a_connection_that_breaks_releases_what_came_over_it() {
-    let mut world = world();
-    world.produce(0, batch(&["a"]));
-    let (mut a, mut b) = (Member::new(&mut world, "a"), Member::new(&mut world, "b"));
-    assert_eq!(a.fetch(&mut world), [(0, 0, 1)]);
-    let request = ShareFetchRequest { max_wait_ms: 500, ..b.request(&world) };
-    b.send(&mut world, request);
-    assert!(world.answer::<ShareFetchResponse>(b.connection).is_none());
-    world.broker.connection_closed(world.now, a.connection);
-    world.collect();
-    assert_eq!(runs(&world.answer(b.connection).unwrap()), [(0, 0, 2)]);
-    a.connection = world.connect(1);
-    let request = a.request(&world);
-    assert_eq!(Code::new(a.ask(&mut world, request).error_code), Code::SHARE_SESSION_NOT_FOUND);
-}
-
-#[test]
-fn a_fetch_waits_until_something_is_written_or_released_or_its_time_is_over() {
-    let mut world = world();
-    let (mut a, mut b) = (Member::new(&mut world, "a"), Member::new(&mut world, "b"));
-    let waits = |member: &mut Member, world: &mut World| {
-        let request = ShareFetchRequest { max_wait_ms: 500, ..member.request(world) };
-        member.send(world, request);
-        assert!(world.answer::<ShareFetchResponse>(member.connection).is_none());
-    };
-    waits(&mut a, &mut world);
-    waits(&mut b, &mut world);
-    world.produce(1, batch(&["elsewhere"]));
-    assert!(world.answer::<ShareFetchResponse>(a.connection).is_none());
-    world.produce(0, batch(&["a"]));
-    assert_eq!(runs(&world.answer(a.connection).unwrap()), [(0, 0, 1)], "who came first");
-    assert!(world.answer::<ShareFetchResponse>(b.connection).is_none());
-    assert_eq!(a.acknowledge(&mut world, vec![ack(0, 0, &[RELEASE])]), Code::NONE);
-    assert_eq!(runs(&world.answer(b.connection).unwrap()), [(0, 0, 2)]);
-    waits(&mut a, &mut world);
-    world.pass(Duration::from_millis(499));
-    assert!(world.answer::<ShareFetchResponse>(a.connection).is_none());
-    world.pass(Duration::from_millis(1));
-    assert_eq!(runs(&world.answer(a.connection).unwrap()), []);
-    // A lock that ends wakes too.
-    world.pass(29 * SECOND);
-    let request = ShareFetchRequest { max_wait_ms: 5_000, ..a.request(&world) };
-    a.send(&mut world, request);
-    world.pass(SECOND);
-    assert_eq!(runs(&world.answer(a.connection).unwrap()), [(0, 0, 3)]);
-}
-
-#[test]
-fn a_session_that_is_opened_anew_ends_the_waiting_of_the_old_one() {
-    let mut world = world();
-    let mut old = Member::new(&mut world, "a");
-    let request = ShareFetchRequest { max_wait_ms: 500, ..old.request(&world) };
-    old.send(&mut world, request);
-    let mut new = Member::new(&mut world, "a");
-    assert_eq!(new.fetch(&mut world), []);
-    // The old connection has no part in the new session.
-    world.produce(0, batch(&["a"]));
-    assert_eq!(runs(&world.answer(old.connection).unwrap()), []);
-    assert_eq!(new.fetch(&mut world), [(0, 0, 1)]);
-    world.broker.connection_closed(world.now, old.connection);
-    assert_eq!(new.acknowledge(&mut world, vec![ack(0, 0, &[ACCEPT])]), Code::NONE);
-}
-
-#[test]
 fn records_are_limited_where_that_is_wanted() {
     let mut world = world();
     for _ in 0..3 {
@@ -517,100 +361,6 @@ fn the_bytes_are_limited_but_for_the_first_batch() {
     }
 }
 
-/// A transaction of two records, which takes three offsets, and another record.
-fn transaction(world: &mut World) {
-    let id = Str::from("tx");
-    let init = InitProducerIdRequest {
-        transactional_id: Some(id.clone()),
-        transaction_timeout_ms: 60_000,
-        producer_id: -1,
-        producer_epoch: -1,
-        ..Default::default()
-    };
-    let InitProducerIdResponse { producer_id, producer_epoch, .. } = world.ask(1, 5, init);
-    let stamp = Stamp { producer_id, producer_epoch, base_sequence: 0, transactional: true };
-    let batch_of_two = build(&["a", "b"], Some(stamp), Codec::None);
-    let mut request = produce_request(world, "t", 0, batch_of_two, -1);
-    request.transactional_id = Some(id.clone());
-    let response: ProduceResponse = world.ask(1, 13, request);
-    assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
-    let end = EndTxnRequest {
-        transactional_id: id,
-        producer_id,
-        producer_epoch,
-        committed: true,
-        ..Default::default()
-    };
-    let response: EndTxnResponse = world.ask(1, 5, end);
-    assert_eq!(response.error_code, 0);
-    world.produce(0, batch(&["c"]));
-}
-
-#[test]
-fn markers_are_acquired_and_said_to_be_gaps() {
-    let mut world = World::with(1, |settings, _| settings.share_from_earliest = true);
-    world.topic("t", 1, &[]);
-    transaction(&mut world);
-    let mut a = Member::new(&mut world, "a");
-    assert_eq!(a.fetch(&mut world), [(0, 3, 1)]);
-    assert_eq!(a.acknowledge(&mut world, vec![ack(0, 3, &[1, 1, 0, 1])]), Code::NONE);
-    assert_eq!(world.broker.share_start("g", "t", 0), Some(4));
-}
-
-#[test]
-fn what_is_deleted_or_compacted_is_passed_over() {
-    let mut world = World::with(1, |settings, _| settings.share_from_earliest = true);
-    world.topic("t", 1, &[("cleanup.policy", "compact")]);
-    world.produce(0, batch(&["a", "b"]));
-    let mut a = Member::new(&mut world, "a");
-    assert_eq!(a.fetch(&mut world), [(0, 1, 1)]);
-    world.produce(0, batch(&["c", "d", "e"]));
-    world.produce(0, batch(&["f", "g"]));
-    world.broker.delete_records(world.now, "t", 0, 1);
-    assert!(world.broker.compact(world.now, "t", 0));
-    // Of one key only the last record stays, in its batch.
-    assert_eq!(a.fetch(&mut world), [(5, 6, 1)]);
-    assert_eq!(world.broker.share_start("g", "t", 0), Some(1));
-    assert_eq!(a.acknowledge(&mut world, vec![ack(0, 1, &[ACCEPT])]), Code::NONE);
-    assert_eq!(world.broker.share_start("g", "t", 0), Some(5));
-}
-
-#[test]
-fn records_that_are_lost_may_be_written_again() {
-    let mut world = world();
-    world.produce(0, batch(&["a"]));
-    world.produce(0, batch(&["b"]));
-    let mut a = Member::new(&mut world, "a");
-    assert_eq!(a.fetch(&mut world), [(0, 1, 1)]);
-    world.broker.truncate(world.now, "t", 0, 1);
-    world.produce(0, batch(&["c"]));
-    assert_eq!(a.fetch(&mut world), [(0, 1, 1)], "a new leader knows of no delivery that has not ended");
-}
-
-#[test]
-fn a_partition_that_moves_is_read_elsewhere() {
-    let mut world = World::with(2, |settings, _| settings.share_from_earliest = true);
-    world.topic("t", 1, &[]);
-    world.broker.move_leader(world.now, "t", 0, NodeId(1));
-    world.produce(0, batch(&["a", "b"]));
-    let mut a = Member::new(&mut world, "a");
-    assert_eq!(a.fetch(&mut world), [(0, 1, 1)]);
-    assert_eq!(a.acknowledge(&mut world, vec![ack(0, 0, &[ACCEPT])]), Code::NONE);
-    let request = ShareFetchRequest { max_wait_ms: 500, ..a.request(&world) };
-    a.send(&mut world, request);
-    world.broker.move_leader(world.now, "t", 0, NodeId(2));
-    world.collect();
-    let response: ShareFetchResponse = world.answer(a.connection).expect("it ends the waiting");
-    let data = partitions(&response)[0];
-    let (leader, epoch) = world.broker.leader("t", 0).unwrap();
-    assert_eq!(Code::new(data.error_code), Code::NOT_LEADER_OR_FOLLOWER);
-    assert_eq!((data.current_leader.leader_id, data.current_leader.leader_epoch), (leader.0, epoch));
-    assert_eq!(response.node_endpoints.iter().map(|node| node.node_id).collect::<Vec<_>>(), [2]);
-    assert_eq!(a.acknowledge(&mut world, vec![ack(1, 1, &[ACCEPT])]), Code::NOT_LEADER_OR_FOLLOWER);
-    let mut at_new = Member::at(&mut world, "a", 2);
-    assert_eq!(at_new.fetch(&mut world), [(1, 1, 1)], "what was accepted stays so");
-}
-
 #[test]
 fn what_is_not_there_or_forbidden_says_so() {
     let mut world = world();
@@ -646,21 +396,6 @@ fn a_topic_that_is_deleted_is_forgotten() {
     let request = a.request(&world);
     let response = a.ask(&mut world, request);
     assert_eq!(Code::new(partitions(&response)[0].error_code), Code::UNKNOWN_TOPIC_ID);
-}
-
-#[test]
-fn sessions_are_limited() {
-    let mut world = World::with(1, |settings, _| settings.share_sessions = 1);
-    world.topic("t", 1, &[]);
-    let (mut a, mut b) = (Member::new(&mut world, "a"), Member::new(&mut world, "b"));
-    a.fetch(&mut world);
-    let request = b.request(&world);
-    assert_eq!(Code::new(b.ask(&mut world, request).error_code), Code::SHARE_SESSION_LIMIT_REACHED);
-    a.epoch = 0;
-    a.fetch(&mut world);
-    world.broker.connection_closed(world.now, a.connection);
-    b.epoch = 0;
-    b.fetch(&mut world);
 }
 
 #[test]

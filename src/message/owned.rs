@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::{headers::Headers, ledger::Receipt};
 use crate::{
+    record::Record,
     types::{Offset, Partition, TopicName, TopicPartition},
-    wire::batch::{HeadersIter, RawRecord, Span},
+    wire::batch::{HeadersIter, RawRecord, Span, lone_record},
 };
 
 /// A record that was read. It owns its bytes, so it may be sent to other tasks and kept.
@@ -33,6 +34,23 @@ impl Message {
         receipt: Option<Receipt>,
     ) -> Self {
         Self { partition, buffer, record, receipt }
+    }
+
+    /// `record` as a consumer would get it, at `offset` of the partition that it was given, or of partition 0: a message
+    /// made by hand, to test what takes messages. [`ack`](Self::ack) says nothing to anybody; without a
+    /// [timestamp](Record::timestamp) it has -1.
+    ///
+    /// ```
+    /// use milena::{Message, Record};
+    ///
+    /// let order = Message::from_record(&Record::new("orders", "created").key("order-1"), 7);
+    /// assert_eq!((order.key(), order.offset().0), (Some(&b"order-1"[..]), 7));
+    /// ```
+    #[must_use]
+    pub fn from_record(record: &Record<'_>, offset: impl Into<Offset>) -> Self {
+        let partition = record.given_partition().unwrap_or(Partition(0));
+        let (buffer, raw) = lone_record(record, offset.into().0);
+        Self::new(TopicPartition::new(record.topic(), partition), buffer, raw, None)
     }
 
     /// Says that the record is done with, to a consumer with

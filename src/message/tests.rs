@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    record::Record,
     types::{Offset, TopicPartition},
     wire::{
         batch::{BatchBuilder, Batches, RecordCursor},
@@ -23,6 +24,21 @@ fn cursor() -> RecordCursor {
 
 fn batch(first: i64) -> Batch {
     Batch::new(TopicPartition::new("t", 3), cursor(), first, 4, 10, None)
+}
+
+#[test]
+fn a_message_by_hand_says_what_its_record_says() {
+    let headers: [(&str, Option<&[u8]>); 3] = [("a", Some(b"1")), ("b", None), ("a", Some(b""))];
+    let record = Record::new("t", "value").key("key").headers(&headers).partition(3).timestamp(5);
+    let message = Message::from_record(&record, 9);
+    assert_eq!((message.key(), message.value()), (Some(&b"key"[..]), Some(&b"value"[..])));
+    assert!(message.headers().eq(headers));
+    assert_eq!((message.topic().as_str(), message.partition().0, message.offset().0), ("t", 3, 9));
+    assert_eq!((message.timestamp(), message.clone().detach().key()), (5, Some(&b"key"[..])));
+    message.ack();
+    let empty = Message::from_record(&Record::tombstone("t", ""), 0);
+    assert_eq!((empty.key(), empty.value(), empty.headers().count()), (Some(&b""[..]), None, 0));
+    assert_eq!((empty.timestamp(), empty.partition().0), (-1, 0));
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(crate) use control::ControlType;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use control::{Marker, end_transaction_marker};
 pub(crate) use decode::{Batch, Batches, RecordCursor};
-pub(crate) use encode::{BatchBuilder, SealedBatch, Stamp, size_bound};
+pub(crate) use encode::{BatchBuilder, SealedBatch, Stamp, lone_record, size_bound};
 pub(crate) use error::BatchError;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use error::BatchFault;

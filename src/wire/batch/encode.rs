@@ -6,7 +6,8 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 use super::header::{Attributes, BatchHeader, HEADER_LEN, at, field, put};
-use crate::record::Header;
+use super::record::{RawRecord, span};
+use crate::record::{Header, Record};
 use crate::wire::compress::{self, Codec, CompressError, Compression};
 use crate::wire::crc;
 use crate::wire::varint::{MAX_LEN_32, MAX_LEN_64, len_i64, write_u64, zigzag};
@@ -332,6 +333,29 @@ impl SealedBatch {
 /// The CRC of the part of the header that the batch's CRC covers.
 fn covered_head_crc(batch: &[u8]) -> u32 {
     crc::crc32c(batch.get(at::ATTRIBUTES..HEADER_LEN).unwrap_or_default())
+}
+
+/// A record outside of any batch: its bytes, and itself in them. One without a timestamp has -1.
+pub(crate) fn lone_record(record: &Record<'_>, offset: i64) -> (Bytes, RawRecord) {
+    let mut buf = BytesMut::with_capacity(size_bound(record.key, record.value, record.headers));
+    let mut put = |field: Option<&[u8]>| {
+        let start = buf.len();
+        buf.extend_from_slice(field?);
+        Some(span(start, buf.len()))
+    };
+    let (key, value) = (put(record.key), put(record.value));
+    let counted = buf.len();
+    put_headers(&mut buf, record.headers);
+    let start = counted + len_i64(length(record.headers.len()));
+    let record = RawRecord {
+        offset,
+        timestamp: record.timestamp.unwrap_or(-1),
+        key,
+        value,
+        header_count: record.headers.len() as u32,
+        headers: span(start, buf.len()),
+    };
+    (buf.freeze(), record)
 }
 
 fn put_headers(buf: &mut BytesMut, headers: &[Header<'_>]) {

@@ -232,7 +232,7 @@ fn read_number(buf: &[u8], pos: &mut usize, field: Field) -> Result<i32, RecordF
 }
 
 #[inline]
-const fn span(start: usize, end: usize) -> Span {
+pub(super) const fn span(start: usize, end: usize) -> Span {
     // Buffers of records stay below 2 GiB (`decode::MAX_BODY`), so the casts are exact.
     Span { start: start as u32, end: end as u32 }
 }

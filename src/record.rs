@@ -34,7 +34,9 @@ impl<'a> Record<'a> {
         Self { key: Some(key.as_ref()), ..Self::empty(topic) }
     }
 
-    fn empty(topic: &'a str) -> Self {
+    /// A record with neither key nor value.
+    #[must_use]
+    pub fn empty(topic: &'a str) -> Self {
         Self { topic, key: None, value: None, headers: &[], partition: None, timestamp: None }
     }
 

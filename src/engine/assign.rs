@@ -1,6 +1,7 @@
 //! Who reads what under the classic protocol: what members say of themselves, and the assignors that their leader runs.
 
 mod assignor;
+#[cfg(feature = "testing")]
 pub(crate) mod doors;
 mod racks;
 mod range;

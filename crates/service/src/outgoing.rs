@@ -1,0 +1,117 @@
+//! A record that is to be published.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use milena::{Header, Partition, Record, TopicName};
+use serde::Serialize;
+
+use crate::outcome::HandlerError;
+
+/// A record that is to be published: what a handler returns, or what a [`Publisher`](crate::Publisher) is given. It owns
+/// its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    topic: TopicName,
+    partition: Option<Partition>,
+    key: Option<Bytes>,
+    value: Option<Bytes>,
+    headers: Vec<(Cow<'static, str>, Option<Bytes>)>,
+}
+
+impl Outgoing {
+    /// A record with a value and no key.
+    pub fn new(topic: impl Into<TopicName>, value: impl Into<Bytes>) -> Self {
+        Self { value: Some(value.into()), ..Self::empty(topic.into()) }
+    }
+
+    /// A record with a null value, which deletes `key` on a compacted topic.
+    pub fn tombstone(topic: impl Into<TopicName>, key: impl Into<Bytes>) -> Self {
+        Self { key: Some(key.into()), ..Self::empty(topic.into()) }
+    }
+
+    /// A record whose value is `value` in JSON, with a `content-type` that says so.
+    ///
+    /// # Errors
+    /// A value that JSON has no form for.
+    pub fn json(
+        topic: impl Into<TopicName>,
+        value: &(impl Serialize + ?Sized),
+    ) -> Result<Self, HandlerError> {
+        let value =
+            serde_json::to_vec(value).map_err(|error| HandlerError::dead_letter(error).kind("encode"))?;
+        Ok(Self::new(topic, value).header("content-type", "application/json"))
+    }
+
+    fn empty(topic: TopicName) -> Self {
+        Self { topic, partition: None, key: None, value: None, headers: Vec::new() }
+    }
+
+    /// Sets the key. Records with the same key go to the same partition, and keep their order.
+    #[must_use]
+    pub fn key(self, key: impl Into<Bytes>) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) -> Self {
+        self.header_field(name.into(), Some(value.into()))
+    }
+
+    /// Chooses the partition, past the keys.
+    #[must_use]
+    pub fn partition(self, partition: impl Into<Partition>) -> Self {
+        Self { partition: Some(partition.into()), ..self }
+    }
+
+    pub(crate) fn header_field(mut self, name: Cow<'static, str>, value: Option<Bytes>) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The topic.
+    #[must_use]
+    pub const fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// The key, if there is one.
+    #[must_use]
+    pub fn key_bytes(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+
+    /// The value; `None` for a tombstone.
+    #[must_use]
+    pub fn value_bytes(&self) -> Option<&[u8]> {
+        self.value.as_deref()
+    }
+
+    /// The headers, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
+        self.headers.iter().map(|(name, value)| (&**name, value.as_deref()))
+    }
+
+    /// The value of the last header of this name; the outer `None` says that there is none.
+    #[must_use]
+    pub fn header_named(&self, name: &str) -> Option<Option<&[u8]>> {
+        self.headers().filter(|(other, _)| *other == name).last().map(|(_, value)| value)
+    }
+
+    /// Gives `take` the record in the client's form, which borrows from this one.
+    pub(crate) fn with_record<T>(&self, take: impl FnOnce(Record<'_>) -> T) -> T {
+        let headers: Vec<Header<'_>> = self.headers().collect();
+        let mut record = match &self.value {
+            Some(value) => Record::new(&self.topic, value),
+            None => Record::empty(&self.topic),
+        };
+        if let Some(key) = &self.key {
+            record = record.key(key);
+        }
+        if let Some(partition) = self.partition {
+            record = record.partition(partition);
+        }
+        take(record.headers(&headers))
+    }
+}

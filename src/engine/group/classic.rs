@@ -51,7 +51,8 @@ pub(crate) struct Classic {
     member_id: Str,
     generation: i32,
     /// Whether partitions were lost in this generation. A follower that only joins again is let into the same one, where
-    /// what it had sent before could still be committed: it leaves, and comes back as another member.
+    /// what it had sent before could still be committed: it leaves, and comes back as another member. An assignment in that
+    /// generation, which was under way when they were lost, is not taken either.
     is_spent: bool,
     state: State,
     /// Which of its assignors the group uses in this generation.
@@ -417,10 +418,7 @@ impl Classic {
                 }
             }
             // The join will be answered too; but what was owned is somebody else's already.
-            Code::UNKNOWN_MEMBER_ID if self.goes_on_meanwhile() => {
-                self.lose(out);
-                self.is_spent = false;
-            }
+            Code::UNKNOWN_MEMBER_ID if self.goes_on_meanwhile() => self.lose(out),
             _ if self.goes_on_meanwhile() => {}
             _ => self.refused(now, code, "Heartbeat", out),
         }

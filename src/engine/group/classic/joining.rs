@@ -50,6 +50,9 @@ impl Classic {
             _ => return self.refused(now, code, "JoinGroup", out),
         }
         self.heartbeat.confirm_joined();
+        if response.generation_id != self.generation {
+            self.is_spent = false;
+        }
         self.generation = response.generation_id;
         self.member_id = response.member_id;
         let chosen = response.protocol_name.as_deref().unwrap_or_default();
@@ -162,6 +165,9 @@ impl Classic {
         let code = Code::new(response.error_code);
         if code != Code::NONE {
             return self.refused(now, code, "SyncGroup", out);
+        }
+        if self.is_spent {
+            return self.again(now, "partitions were lost in this generation");
         }
         // An answer may have been long under way: the coordinator's own count may have begun when it was sent.
         if self.owned.is_empty() {

@@ -168,6 +168,34 @@ fn a_member_that_was_thrown_out_while_it_joined_loses_all() {
     assert_eq!(follower.claims(&call), (Vec::new(), -1));
 }
 
+/// What it had sent before the loss could still be committed in the generation that the answer leads into.
+#[test]
+fn an_assignment_in_the_generation_in_which_all_was_lost_is_not_taken() {
+    let mut follower = Follower::owning(&[0]);
+    follower.0.heartbeat(Code::REBALANCE_IN_PROGRESS);
+    follower.joins(2);
+    let sync = follower.0.out.calls.pop().or_else(|| follower.0.tick()).unwrap();
+    follower.0.heartbeat(Code::UNKNOWN_MEMBER_ID);
+    assert_eq!(follower.events(), ["renewed", "lost 0"]);
+    let assignment = wire::assignment(&partitions(&[0]));
+    follower.0.respond(&sync, SyncGroupResponse { assignment, ..Default::default() });
+    assert_eq!(follower.events(), [""; 0]);
+    follower.0.advance(SECOND);
+    let leave = follower.0.tick().unwrap();
+    follower.0.leaves_to_come_back(&leave);
+}
+
+#[test]
+fn a_generation_after_a_loss_is_taken_part_in() {
+    let mut follower = Follower::owning(&[0]);
+    follower.0.heartbeat(Code::REBALANCE_IN_PROGRESS);
+    let join = follower.0.tick().unwrap();
+    follower.0.heartbeat(Code::UNKNOWN_MEMBER_ID);
+    follower.joined(&join, 2);
+    follower.syncs(&[0]);
+    assert_eq!(follower.events(), ["lost 0", "assigned 0"]);
+}
+
 #[test]
 fn a_join_that_fails_is_tried_again_with_what_is_owned() {
     let mut follower = Follower::owning(&[0, 3]);

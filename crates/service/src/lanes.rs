@@ -1,0 +1,310 @@
+//! The order in which records are handled: a lane for each key.
+//!
+//! Records of a key are handled one behind the other, in the order of their offsets; lanes go side by side, as many as the
+//! concurrency allows. A record that is to be tried again waits in front of its lane, and holds up that lane alone. A route
+//! of batches has one lane for each partition, which hands out several records at once.
+//!
+//! The machine holds what was read and is not done. Whoever reads asks [`Lanes::has_room`] first, and pauses the partitions
+//! that [`Lanes::pauses`] names: those in which records pile up behind one that cannot go on, so that they do not take the
+//! room of all others.
+
+mod lane;
+mod slot;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use milena::TopicPartition;
+
+use self::{lane::Lane, slot::Slot};
+pub(crate) use self::lane::Job;
+
+/// What each record costs besides its bytes.
+const OVERHEAD: usize = 256;
+
+/// How much may be under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How many jobs run at once, at least 1.
+    pub(crate) concurrency: usize,
+    /// How many bytes of records are held.
+    pub(crate) bytes: usize,
+}
+
+/// How many records a lane hands out at once: `None` for one.
+pub(crate) type Batching = Option<crate::route::Batching>;
+
+/// A partition, for as long as it is owned without a break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SlotId(u64);
+
+/// A lane: the records of a key in a partition, or of a whole partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LaneId {
+    pub(crate) slot: SlotId,
+    key: u64,
+}
+
+/// How a job has ended.
+#[derive(Debug)]
+pub(crate) enum End<T> {
+    /// It is done with.
+    Done,
+    /// It comes again, at this time.
+    Again(Job<T>, Instant),
+    /// It comes again at once, each record alone.
+    Apart(Job<T>),
+    /// Nothing in the lane goes on.
+    Halted(Job<T>),
+}
+
+/// What lanes are told to hold; see the module's head.
+#[derive(Debug)]
+pub(crate) struct Lanes<T> {
+    limits: Limits,
+    slots: BTreeMap<SlotId, Slot>,
+    by_partition: BTreeMap<TopicPartition, SlotId>,
+    next_slot: u64,
+    lanes: HashMap<LaneId, Lane<T>>,
+    /// Lanes whose next job may begin, in the order in which they came to it.
+    ready: VecDeque<LaneId>,
+    /// When lanes that wait may go on.
+    timers: BTreeSet<(Instant, LaneId)>,
+    running: usize,
+    /// Nothing begins any more.
+    drained: bool,
+    /// The partitions that were said to be paused.
+    paused: BTreeSet<TopicPartition>,
+}
+
+impl<T> Lanes<T> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits: Limits { concurrency: limits.concurrency.max(1), ..limits },
+            slots: BTreeMap::new(),
+            by_partition: BTreeMap::new(),
+            next_slot: 0,
+            lanes: HashMap::new(),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            running: 0,
+            drained: false,
+            paused: BTreeSet::new(),
+        }
+    }
+
+    /// The slot of a partition, which is made if there is none. All its records must come with the same `batching`.
+    pub(crate) fn slot(&mut self, partition: &TopicPartition, batching: Batching) -> SlotId {
+        if let Some(slot) = self.by_partition.get(partition) {
+            return *slot;
+        }
+        let slot = SlotId(self.next_slot);
+        self.next_slot += 1;
+        self.by_partition.insert(partition.clone(), slot);
+        self.slots.insert(slot, Slot::new(partition.clone(), batching));
+        slot
+    }
+
+    /// Takes a record of `size` bytes, with the hash of its key; a record without one goes with `None`, in the order of its
+    /// partition.
+    pub(crate) fn offer(&mut self, now: Instant, slot: SlotId, key: Option<u64>, item: T, size: usize) {
+        let Some(place) = self.slots.get_mut(&slot) else { return };
+        if self.drained {
+            return;
+        }
+        let key = if place.batching.is_some() { 0 } else { key.unwrap_or(0) };
+        let id = LaneId { slot, key };
+        let size = size.saturating_add(OVERHEAD);
+        place.bytes += size;
+        place.records += 1;
+        let batching = place.batching;
+        let lane = self.lanes.entry(id).or_insert_with(Lane::new);
+        lane.push(item, size, now);
+        self.settle(now, id, batching);
+    }
+
+    /// The next job, if one may begin.
+    pub(crate) fn take(&mut self) -> Option<(LaneId, Job<T>)> {
+        if self.running >= self.limits.concurrency {
+            return None;
+        }
+        while let Some(id) = self.ready.pop_front() {
+            let batching = self.slots.get(&id.slot).and_then(|slot| slot.batching);
+            let Some(job) = self.lanes.get_mut(&id).and_then(|lane| lane.take(batching)) else { continue };
+            self.running += 1;
+            return Some((id, job));
+        }
+        None
+    }
+
+    /// Tells how a job has ended. What comes again in a partition that is no longer owned is dropped.
+    pub(crate) fn finish(&mut self, now: Instant, id: LaneId, end: End<T>) {
+        self.running = self.running.saturating_sub(1);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let before = lane.weight();
+        let was_blocked = lane.is_blocked();
+        lane.finish(end, self.drained);
+        let (after, is_blocked) = (lane.weight(), lane.is_blocked());
+        let batching = self.slots.get_mut(&id.slot).and_then(|slot| {
+            slot.release(before, after);
+            slot.block(was_blocked, is_blocked);
+            slot.batching
+        });
+        self.settle(now, id, batching);
+    }
+
+    /// Lets lanes go on whose time has come.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, id));
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let was_blocked = lane.is_blocked();
+            lane.wake(now);
+            let is_blocked = lane.is_blocked();
+            let batching = self.slots.get_mut(&id.slot).and_then(|slot| {
+                slot.block(was_blocked, is_blocked);
+                slot.batching
+            });
+            self.settle(now, id, batching);
+        }
+    }
+
+    /// When [`tick`](Self::tick) is to be called.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// How many jobs could begin.
+    pub(crate) fn startable(&self) -> usize {
+        self.ready.len().min(self.limits.concurrency.saturating_sub(self.running))
+    }
+
+    /// How many jobs run.
+    pub(crate) const fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Whether more may be read. What paused partitions hold does not count: each has a share of its own, so that what is
+    /// stuck never keeps what is not from being read.
+    pub(crate) fn has_room(&self) -> bool {
+        let held = self.slots.values().filter(|slot| !self.paused.contains(&slot.partition)).map(|slot| slot.bytes);
+        !self.drained && held.sum::<usize>() < self.limits.bytes
+    }
+
+    /// The partitions to pause and to resume since the last call.
+    pub(crate) fn pauses(&mut self) -> (Vec<TopicPartition>, Vec<TopicPartition>) {
+        let share = self.limits.bytes / self.slots.len().max(1);
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for slot in self.slots.values() {
+            let is_paused = self.paused.contains(&slot.partition);
+            let is_full = slot.bytes >= if is_paused { share / 2 } else { share };
+            match slot.blocked > 0 && is_full {
+                true if !is_paused => pause.push(slot.partition.clone()),
+                false if is_paused => resume.push(slot.partition.clone()),
+                _ => {}
+            }
+        }
+        self.paused.extend(pause.iter().cloned());
+        self.paused.retain(|partition| !resume.contains(partition));
+        (pause, resume)
+    }
+
+    /// Gives up partitions that are no longer owned: drops what has not begun. What runs goes on, and its end is ignored.
+    pub(crate) fn revoke<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
+        let gone: BTreeSet<SlotId> = partitions
+            .into_iter()
+            .filter_map(|partition| {
+                self.paused.remove(partition);
+                self.by_partition.remove(partition)
+            })
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.slots.retain(|slot, _| !gone.contains(slot));
+        self.lanes.retain(|id, _| !gone.contains(&id.slot));
+        self.ready.retain(|id| !gone.contains(&id.slot));
+        self.timers.retain(|(_, id)| !gone.contains(&id.slot));
+    }
+
+    /// Drops all that has not begun, and takes nothing more.
+    pub(crate) fn drain(&mut self) {
+        self.drained = true;
+        self.ready.clear();
+        self.timers.clear();
+        self.lanes.retain(|_, lane| lane.drop_waiting());
+        for slot in self.slots.values_mut() {
+            slot.clear();
+        }
+        for (id, lane) in &self.lanes {
+            if let Some(slot) = self.slots.get_mut(&id.slot) {
+                slot.charge(lane.weight());
+            }
+        }
+    }
+
+    /// Lets halted lanes try again.
+    pub(crate) fn retry_halted(&mut self, now: Instant) {
+        let halted: Vec<LaneId> = self.lanes.iter().filter(|(_, lane)| lane.is_halted()).map(|(id, _)| *id).collect();
+        for id in halted {
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            lane.unhalt();
+            let batching = self.slots.get_mut(&id.slot).and_then(|slot| {
+                slot.block(true, false);
+                slot.batching
+            });
+            self.settle(now, id, batching);
+        }
+    }
+
+    /// The records at which lanes have halted.
+    pub(crate) fn halted(&self) -> impl Iterator<Item = &T> {
+        self.lanes.values().filter(|lane| lane.is_halted()).filter_map(Lane::front)
+    }
+
+    /// Each partition with what is held of it.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&TopicPartition, Held)> {
+        self.slots.values().map(|slot| {
+            let held = Held { records: slot.records, bytes: slot.bytes, blocked_lanes: slot.blocked };
+            (&slot.partition, held)
+        })
+    }
+
+    /// Puts a lane where it belongs: among those that are ready, or those that wait for a time; or forgets it.
+    fn settle(&mut self, now: Instant, id: LaneId, batching: Batching) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if lane.is_empty() {
+            self.lanes.remove(&id);
+            return;
+        }
+        match lane.queue_up(now, batching) {
+            lane::Turn::None => {}
+            lane::Turn::Ready => self.ready.push_back(id),
+            lane::Turn::At(at) => {
+                self.timers.insert((at, id));
+            }
+        }
+    }
+}
+
+/// What is held of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+    /// Lanes that wait to try again, or have halted.
+    pub(crate) blocked_lanes: usize,
+}
+
+/// How long the first record of a batch may wait for more.
+const fn wait_of(batching: Batching) -> Duration {
+    match batching {
+        Some(batching) => batching.wait,
+        None => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! The records of one key.
+
+use std::{collections::VecDeque, time::Instant};
+
+use super::{Batching, End, wait_of};
+
+/// Records that are handled together: one, or a batch.
+#[derive(Debug)]
+pub(crate) struct Job<T> {
+    pub(crate) first: T,
+    pub(crate) rest: Vec<T>,
+}
+
+impl<T> Job<T> {
+    pub(crate) fn len(&self) -> usize {
+        1 + self.rest.len()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        std::iter::once(&mut self.first).chain(&mut self.rest)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    fn into_items(self) -> impl DoubleEndedIterator<Item = T> {
+        std::iter::once(self.first).chain(self.rest)
+    }
+}
+
+/// What a lane is up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody has been told of it.
+    Idle,
+    /// It stands among those that are ready.
+    Queued,
+    /// It waits for more records of a batch, until then.
+    Gathering(Instant),
+    /// Its job runs.
+    Running,
+    /// Its first record is tried again then.
+    Waiting(Instant),
+    /// Its first record cannot be handled.
+    Halted,
+}
+
+/// Where a lane is to be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    None,
+    Ready,
+    At(Instant),
+}
+
+/// How much a lane holds, what runs of it included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Weight {
+    pub(super) bytes: usize,
+    pub(super) records: usize,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    item: T,
+    size: usize,
+    since: Instant,
+}
+
+/// The records of one key, oldest first; those that run are away.
+#[derive(Debug)]
+pub(super) struct Lane<T> {
+    waiting: VecDeque<Entry<T>>,
+    /// The sizes of the records that run, and since when they are here.
+    away: Vec<(usize, Instant)>,
+    weight: Weight,
+    /// How many of the first records go alone.
+    alone: usize,
+    /// Whether the job of the first record has been tried before, with how many records.
+    together: usize,
+    state: State,
+}
+
+impl<T> Lane<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            away: Vec::new(),
+            weight: Weight::default(),
+            alone: 0,
+            together: 0,
+            state: State::Idle,
+        }
+    }
+
+    pub(super) fn push(&mut self, item: T, size: usize, now: Instant) {
+        self.waiting.push_back(Entry { item, size, since: now });
+        self.weight.bytes += size;
+        self.weight.records += 1;
+    }
+
+    /// Where the lane is to be put, now that something has changed; once until something changes again.
+    pub(super) fn queue_up(&mut self, now: Instant, batching: Batching) -> Turn {
+        if !matches!(self.state, State::Idle | State::Gathering(_)) {
+            return match self.state {
+                State::Waiting(at) => Turn::At(at),
+                _ => Turn::None,
+            };
+        }
+        let Some(first) = self.waiting.front() else { return Turn::None };
+        let until = first.since + wait_of(batching);
+        if until <= now || self.alone > 0 || self.together > 0 || self.waiting.len() >= most(batching) {
+            self.state = State::Queued;
+            return Turn::Ready;
+        }
+        let turn = if self.state == State::Gathering(until) { Turn::None } else { Turn::At(until) };
+        self.state = State::Gathering(until);
+        turn
+    }
+
+    /// The next job, if it is the lane's turn.
+    pub(super) fn take(&mut self, batching: Batching) -> Option<Job<T>> {
+        if self.state != State::Queued {
+            return None;
+        }
+        let count = match (self.alone, self.together) {
+            (0, 0) => most(batching),
+            (0, together) => together,
+            (alone, _) => {
+                self.alone = alone - 1;
+                1
+            }
+        };
+        self.together = 0;
+        let mut taken = (0..count).map_while(|_| {
+            let entry = self.waiting.pop_front()?;
+            self.away.push((entry.size, entry.since));
+            Some(entry.item)
+        });
+        let job = Job { first: taken.next()?, rest: taken.collect() };
+        self.state = State::Running;
+        Some(job)
+    }
+
+    /// The job that ran has ended; if nothing may begin any more, it does not come again.
+    pub(super) fn finish(&mut self, end: End<T>, drained: bool) {
+        if self.state != State::Running {
+            return;
+        }
+        self.state = State::Idle;
+        let comes_back = match end {
+            End::Done => None,
+            End::Again(job, at) => {
+                self.together = job.len();
+                self.state = State::Waiting(at);
+                Some(job)
+            }
+            End::Apart(job) => {
+                self.alone += job.len();
+                Some(job)
+            }
+            End::Halted(job) => {
+                self.together = job.len();
+                self.state = State::Halted;
+                Some(job)
+            }
+        };
+        match comes_back {
+            Some(job) if !drained => {
+                for (item, (size, since)) in job.into_items().zip(self.away.drain(..)).rev() {
+                    self.waiting.push_front(Entry { item, size, since });
+                }
+            }
+            dropped => {
+                if dropped.is_some() {
+                    self.state = State::Idle;
+                }
+                let gone: usize = self.away.iter().map(|(size, _)| *size).sum();
+                self.weight.bytes = self.weight.bytes.saturating_sub(gone);
+                self.weight.records = self.weight.records.saturating_sub(self.away.len());
+                self.away.clear();
+            }
+        }
+    }
+
+    /// The lane's time may have come.
+    pub(super) fn wake(&mut self, now: Instant) {
+        if matches!(self.state, State::Waiting(at) if at <= now) {
+            self.state = State::Idle;
+        }
+    }
+
+    pub(super) fn unhalt(&mut self) {
+        if self.is_halted() {
+            self.state = State::Idle;
+        }
+    }
+
+    /// Drops what does not run, and says whether anything does.
+    pub(super) fn drop_waiting(&mut self) -> bool {
+        self.waiting.clear();
+        self.weight.bytes = self.away.iter().map(|(size, _)| *size).sum();
+        self.weight.records = self.away.len();
+        self.state == State::Running
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.state != State::Running
+    }
+
+    pub(super) const fn is_blocked(&self) -> bool {
+        matches!(self.state, State::Waiting(_) | State::Halted)
+    }
+
+    pub(super) fn is_halted(&self) -> bool {
+        self.state == State::Halted
+    }
+
+    pub(super) const fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    pub(super) fn front(&self) -> Option<&T> {
+        self.waiting.front().map(|entry| &entry.item)
+    }
+}
+
+/// How many records a job has at most.
+const fn most(batching: Batching) -> usize {
+    match batching {
+        Some(batching) => batching.max,
+        None => 1,
+    }
+}

@@ -390,9 +390,17 @@ impl Error {
         matches!(self.kind(), ErrorKind::Undelivered { maybe_written: true, .. })
     }
 
-    /// A broker's error code, with what it was about. Authorization failures become
-    /// [`ErrorKind::NotAuthorized`].
-    pub(crate) fn broker(code: Code, request: &'static str, subject: impl Into<String>) -> Self {
+    /// A broker's error code, with the request that it answered and what it was about: for tests of what is done about
+    /// errors. Authorization failures become [`ErrorKind::NotAuthorized`].
+    ///
+    /// ```
+    /// use milena::{Code, Error};
+    ///
+    /// let error = Error::broker(Code::NOT_ENOUGH_REPLICAS, "Produce", "orders-0");
+    /// assert!(error.is_retriable());
+    /// ```
+    #[must_use]
+    pub fn broker(code: Code, request: &'static str, subject: impl Into<String>) -> Self {
         Self::broker_saying(code, request, subject, None)
     }
 

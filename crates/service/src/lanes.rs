@@ -18,8 +18,8 @@ use std::{
 
 use milena::TopicPartition;
 
-use self::{lane::Lane, slot::Slot};
 pub(crate) use self::lane::Job;
+use self::{lane::Lane, slot::Slot};
 
 /// What each record costs besides its bytes.
 const OVERHEAD: usize = 256;
@@ -95,16 +95,21 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// The slot of a partition, which is made if there is none. All its records must come with the same `batching`.
-    pub(crate) fn slot(&mut self, partition: &TopicPartition, batching: Batching) -> SlotId {
-        if let Some(slot) = self.by_partition.get(partition) {
-            return *slot;
+    /// Takes on a partition.
+    pub(crate) fn assign(&mut self, partition: &TopicPartition, batching: Batching) -> SlotId {
+        if let Some(slot) = self.slot_of(partition) {
+            return slot;
         }
         let slot = SlotId(self.next_slot);
         self.next_slot += 1;
         self.by_partition.insert(partition.clone(), slot);
         self.slots.insert(slot, Slot::new(partition.clone(), batching));
         slot
+    }
+
+    /// The slot of a partition, if it is owned.
+    pub(crate) fn slot_of(&self, partition: &TopicPartition) -> Option<SlotId> {
+        self.by_partition.get(partition).copied()
     }
 
     /// Takes a record of `size` bytes, with the hash of its key; a record without one goes with `None`, in the order of its
@@ -189,7 +194,8 @@ impl<T> Lanes<T> {
     /// Whether more may be read. What paused partitions hold does not count: each has a share of its own, so that what is
     /// stuck never keeps what is not from being read.
     pub(crate) fn has_room(&self) -> bool {
-        let held = self.slots.values().filter(|slot| !self.paused.contains(&slot.partition)).map(|slot| slot.bytes);
+        let held =
+            self.slots.values().filter(|slot| !self.paused.contains(&slot.partition)).map(|slot| slot.bytes);
         !self.drained && held.sum::<usize>() < self.limits.bytes
     }
 
@@ -247,7 +253,8 @@ impl<T> Lanes<T> {
 
     /// Lets halted lanes try again.
     pub(crate) fn retry_halted(&mut self, now: Instant) {
-        let halted: Vec<LaneId> = self.lanes.iter().filter(|(_, lane)| lane.is_halted()).map(|(id, _)| *id).collect();
+        let halted: Vec<LaneId> =
+            self.lanes.iter().filter(|(_, lane)| lane.is_halted()).map(|(id, _)| *id).collect();
         for id in halted {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             lane.unhalt();

@@ -4,17 +4,21 @@
 
 #![expect(dead_code, reason = "the service that uses it comes next")]
 
+mod dead_letter;
 mod delivery;
 mod endpoint;
 mod extract;
 mod failure;
 mod handler;
+mod lanes;
+mod naming;
 mod outcome;
 mod outgoing;
 mod retry;
 mod route;
 mod router;
 
+pub use dead_letter::DeadLetter;
 pub use delivery::Delivery;
 pub use endpoint::{Endpoint, Handling};
 pub use extract::{
@@ -22,6 +26,7 @@ pub use extract::{
 };
 pub use failure::{BoxError, Failure};
 pub use handler::Handler;
+pub use naming::Naming;
 pub use outcome::{HandlerError, IntoOutcome, Outcome};
 pub use outgoing::Outgoing;
 pub use retry::Retry;

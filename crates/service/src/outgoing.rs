@@ -43,6 +43,18 @@ impl Outgoing {
         Ok(Self::new(topic, value).header("content-type", "application/json"))
     }
 
+    pub(crate) fn of(topic: TopicName, key: Option<Bytes>, value: Option<Bytes>) -> Self {
+        Self { key, value, ..Self::empty(topic) }
+    }
+
+    /// With no more than `most` bytes of the value.
+    pub(crate) fn with_value_cut(mut self, most: usize) -> Self {
+        if let Some(value) = &mut self.value {
+            value.truncate(most);
+        }
+        self
+    }
+
     fn empty(topic: TopicName) -> Self {
         Self { topic, partition: None, key: None, value: None, headers: Vec::new() }
     }

@@ -24,8 +24,9 @@ impl<T> Job<T> {
         std::iter::once(&self.first).chain(&self.rest)
     }
 
-    fn into_items(self) -> impl DoubleEndedIterator<Item = T> {
-        std::iter::once(self.first).chain(self.rest)
+    /// Last first.
+    fn into_reversed(self) -> impl Iterator<Item = T> {
+        self.rest.into_iter().rev().chain([self.first])
     }
 }
 
@@ -77,8 +78,10 @@ pub(super) struct Lane<T> {
     weight: Weight,
     /// How many of the first records go alone.
     alone: usize,
-    /// Whether the job of the first record has been tried before, with how many records.
+    /// Of how many records the job was that is to be tried again; 0 if none is.
     together: usize,
+    /// Whether what runs goes alone.
+    is_lone: bool,
     state: State,
 }
 
@@ -90,6 +93,7 @@ impl<T> Lane<T> {
             weight: Weight::default(),
             alone: 0,
             together: 0,
+            is_lone: false,
             state: State::Idle,
         }
     }
@@ -124,13 +128,12 @@ impl<T> Lane<T> {
         if self.state != State::Queued {
             return None;
         }
-        let count = match (self.alone, self.together) {
-            (0, 0) => most(batching),
-            (0, together) => together,
-            (alone, _) => {
-                self.alone = alone - 1;
-                1
-            }
+        self.is_lone = self.alone > 0;
+        self.alone = self.alone.saturating_sub(1);
+        let count = match self.together {
+            _ if self.is_lone => 1,
+            0 => most(batching),
+            together => together,
         };
         self.together = 0;
         let mut taken = (0..count).map_while(|_| {
@@ -152,23 +155,20 @@ impl<T> Lane<T> {
         let comes_back = match end {
             End::Done => None,
             End::Again(job, at) => {
-                self.together = job.len();
                 self.state = State::Waiting(at);
-                Some(job)
+                Some((job, self.is_lone))
             }
-            End::Apart(job) => {
-                self.alone += job.len();
-                Some(job)
-            }
+            End::Apart(job) => Some((job, true)),
             End::Halted(job) => {
-                self.together = job.len();
                 self.state = State::Halted;
-                Some(job)
+                Some((job, self.is_lone))
             }
         };
         match comes_back {
-            Some(job) if !drained => {
-                for (item, (size, since)) in job.into_items().zip(self.away.drain(..)).rev() {
+            Some((job, alone)) if !drained => {
+                (self.alone, self.together) =
+                    if alone { (self.alone + job.len(), 0) } else { (self.alone, job.len()) };
+                for (item, (size, since)) in job.into_reversed().zip(self.away.drain(..).rev()) {
                     self.waiting.push_front(Entry { item, size, since });
                 }
             }

@@ -211,7 +211,7 @@ mod tests {
     }
 
     fn received(letter: &Outgoing) -> Message {
-        letter.with_record(|record| Message::from_record(&record, 0))
+        Message::from_record(&letter.record(&letter.headers().collect::<Vec<_>>()), 0)
     }
 
     #[test]

@@ -294,6 +294,24 @@ impl<S: Sync, T: Extract<S>> Extract<S> for Batch<T> {
     }
 }
 
+impl<S: Sync, A: Extract<S>, B: Extract<S>> Extract<S> for (A, B) {
+    type Rejection = HandlerError;
+
+    async fn extract(delivery: &Delivery, state: &S) -> Result<Self, HandlerError> {
+        let first = A::extract(delivery, state).await.map_err(Into::into)?;
+        Ok((first, B::extract(delivery, state).await.map_err(Into::into)?))
+    }
+}
+
+impl<S: Sync, A: Extract<S>, B: Extract<S>, C: Extract<S>> Extract<S> for (A, B, C) {
+    type Rejection = HandlerError;
+
+    async fn extract(delivery: &Delivery, state: &S) -> Result<Self, HandlerError> {
+        let (first, second) = <(A, B)>::extract(delivery, state).await?;
+        Ok((first, second, C::extract(delivery, state).await.map_err(Into::into)?))
+    }
+}
+
 /// A record that is not what its handler asks for. Trying again does not help: it is dead-lettered.
 #[non_exhaustive]
 #[derive(Debug)]

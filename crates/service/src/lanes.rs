@@ -73,6 +73,7 @@ pub(crate) struct Lanes<T> {
     /// When lanes that wait may go on.
     timers: BTreeSet<(Instant, LaneId)>,
     running: usize,
+    workers: usize,
     /// Nothing begins any more.
     drained: bool,
     /// The partitions that were said to be paused.
@@ -90,6 +91,7 @@ impl<T> Lanes<T> {
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
             running: 0,
+            workers: 0,
             drained: false,
             paused: BTreeSet::new(),
         }
@@ -144,6 +146,25 @@ impl<T> Lanes<T> {
         None
     }
 
+    /// The next job of a worker; without one, it is no longer counted among the workers.
+    pub(crate) fn take_or_retire(&mut self) -> Option<(LaneId, Job<T>)> {
+        let taken = self.take();
+        if taken.is_none() {
+            self.workers = self.workers.saturating_sub(1);
+        }
+        taken
+    }
+
+    /// How many workers are to be started; they are counted from now on. Each ends at
+    /// [`take_or_retire`](Self::take_or_retire).
+    pub(crate) fn hire(&mut self) -> usize {
+        let idle = self.workers.saturating_sub(self.running);
+        let free = self.limits.concurrency.saturating_sub(self.workers);
+        let more = self.ready.len().saturating_sub(idle).min(free);
+        self.workers += more;
+        more
+    }
+
     /// Tells how a job has ended. What comes again in a partition that is no longer owned is dropped.
     pub(crate) fn finish(&mut self, now: Instant, id: LaneId, end: End<T>) {
         self.running = self.running.saturating_sub(1);
@@ -179,11 +200,6 @@ impl<T> Lanes<T> {
     /// When [`tick`](Self::tick) is to be called.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
-    }
-
-    /// How many jobs could begin.
-    pub(crate) fn startable(&self) -> usize {
-        self.ready.len().min(self.limits.concurrency.saturating_sub(self.running))
     }
 
     /// How many jobs run.
@@ -269,6 +285,11 @@ impl<T> Lanes<T> {
     /// The records at which lanes have halted.
     pub(crate) fn halted(&self) -> impl Iterator<Item = &T> {
         self.lanes.values().filter(|lane| lane.is_halted()).filter_map(Lane::front)
+    }
+
+    /// The records that are tried again later.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &T> {
+        self.lanes.values().filter(|lane| lane.is_blocked()).filter_map(Lane::front)
     }
 
     /// Each partition with what is held of it.

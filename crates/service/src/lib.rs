@@ -2,8 +2,7 @@
 //!
 //! A [`Router`] says which async function handles the records of which topic.
 
-#![expect(dead_code, reason = "the service that uses it comes next")]
-
+mod clock;
 mod dead_letter;
 mod delivery;
 mod endpoint;
@@ -11,12 +10,18 @@ mod extract;
 mod failure;
 mod handler;
 mod lanes;
+mod metrics;
 mod naming;
 mod outcome;
 mod outgoing;
+mod published;
+mod publisher;
 mod retry;
 mod route;
 mod router;
+mod service;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use dead_letter::DeadLetter;
 pub use delivery::Delivery;
@@ -29,6 +34,9 @@ pub use handler::Handler;
 pub use naming::Naming;
 pub use outcome::{HandlerError, IntoOutcome, Outcome};
 pub use outgoing::Outgoing;
+pub use published::Published;
+pub use publisher::Publisher;
 pub use retry::Retry;
 pub use route::{AsHandler, AsRoute, IntoRoute, Route, batch};
 pub use router::Router;
+pub use service::{HaltedLane, Health, Running, Service, ServiceError};

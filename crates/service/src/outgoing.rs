@@ -100,6 +100,12 @@ impl Outgoing {
         self.value.as_deref()
     }
 
+    /// The partition that was chosen for it.
+    #[must_use]
+    pub const fn given_partition(&self) -> Option<Partition> {
+        self.partition
+    }
+
     /// The headers, in their order.
     pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
         self.headers.iter().map(|(name, value)| (&**name, value.as_deref()))
@@ -111,9 +117,8 @@ impl Outgoing {
         self.headers().filter(|(other, _)| *other == name).last().map(|(_, value)| value)
     }
 
-    /// Gives `take` the record in the client's form, which borrows from this one.
-    pub(crate) fn with_record<T>(&self, take: impl FnOnce(Record<'_>) -> T) -> T {
-        let headers: Vec<Header<'_>> = self.headers().collect();
+    /// The record in the client's form, which borrows from this one; `headers` are its [headers](Self::headers).
+    pub(crate) fn record<'a>(&'a self, headers: &'a [Header<'a>]) -> Record<'a> {
         let mut record = match &self.value {
             Some(value) => Record::new(&self.topic, value),
             None => Record::empty(&self.topic),
@@ -124,6 +129,6 @@ impl Outgoing {
         if let Some(partition) = self.partition {
             record = record.partition(partition);
         }
-        take(record.headers(&headers))
+        record.headers(headers)
     }
 }

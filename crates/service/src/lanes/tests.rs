@@ -86,9 +86,25 @@ fn no_more_run_than_the_concurrency_allows() {
     bench.offer(0, 2, [2]);
     bench.offer(0, 3, [3]);
     let begun = bench.begin();
-    assert_eq!((firsts(&begun), bench.lanes.running(), bench.lanes.startable()), (vec![1, 2], 2, 0));
+    assert_eq!((firsts(&begun), bench.lanes.running()), (vec![1, 2], 2));
     bench.finish(begun[1].0, End::Done);
     assert_eq!(firsts(&bench.begin()), [3]);
+}
+
+#[test]
+fn workers_are_hired_for_what_is_ready_and_nobody_has_been_hired_for() {
+    let mut bench = Bench::new(3, 1 << 20);
+    bench.offer(0, 1, [1]);
+    bench.offer(0, 2, [2]);
+    assert_eq!((bench.lanes.hire(), bench.lanes.hire()), (2, 0));
+    let (id, _) = bench.lanes.take_or_retire().unwrap();
+    bench.lanes.take_or_retire().unwrap();
+    (3..9).for_each(|key| bench.offer(0, key, [key as u32]));
+    assert_eq!((bench.lanes.hire(), bench.lanes.hire()), (1, 0), "no more than run at once");
+    bench.lanes.take_or_retire().unwrap();
+    assert!(bench.lanes.take_or_retire().is_none(), "all run that may");
+    bench.finish(id, End::Done);
+    assert_eq!(bench.lanes.hire(), 1);
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! A service that runs.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use milena::Client;
+use tokio::task::JoinHandle;
+
+use super::{error::ServiceError, health::Health, report, shared::Shared};
+
+/// A service that runs. Dropped, it stops on its own: what runs ends, and the group is left.
+pub struct Running {
+    client: Client,
+    shared: Arc<Shared>,
+    health: Health,
+    task: Option<JoinHandle<Result<(), ServiceError>>>,
+}
+
+impl Running {
+    pub(super) const fn new(
+        client: Client,
+        shared: Arc<Shared>,
+        health: Health,
+        task: JoinHandle<Result<(), ServiceError>>,
+    ) -> Self {
+        Self { client, shared, health, task: Some(task) }
+    }
+
+    /// Whether the service is live and ready.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// The numbers of the service, and of its client, as a page that Prometheus reads.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        report::page(&self.shared, &self.client)
+    }
+
+    /// Stops the service: nothing more is read, handlers that run end, offsets are committed, the group is left, and what
+    /// was published is acknowledged. Handlers that do not end within
+    /// [`drain_timeout`](super::Service::drain_timeout) are dropped.
+    ///
+    /// # Errors
+    /// Why the service had ended already, and what went wrong while it stopped.
+    ///
+    /// # Cancel safety
+    /// Once polled, the service stops whether or not this is dropped.
+    pub async fn stop(mut self) -> Result<(), ServiceError> {
+        self.shared.stopping.send_replace(true);
+        self.ended().await
+    }
+
+    /// Waits until the service has ended: because it has failed, or was [told](Self::health) to stop.
+    ///
+    /// # Errors
+    /// Why it has failed.
+    ///
+    /// # Cancel safety
+    /// Dropped, the service goes on.
+    pub async fn ended(&mut self) -> Result<(), ServiceError> {
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let ended = task.await;
+        self.task = None;
+        let flushed = self.shared.publisher.flush().await;
+        match ended {
+            Ok(ended) => ended.and(flushed.map_err(ServiceError::Client)),
+            Err(_) => Err(ServiceError::Panicked),
+        }
+    }
+
+    /// Waits until everything is handled that is in the topics now: for tests.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing changes.
+    #[expect(clippy::disallowed_methods, reason = "the end of a log is not told but asked for")]
+    pub async fn settled(&self) {
+        while !self.is_settled() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let Some(consumer) = self.shared.consumer.get() else { return false };
+        let assigned = consumer.assignment();
+        let is_read =
+            !assigned.is_empty() && assigned.iter().all(|partition| consumer.lag(partition) == Some(0));
+        is_read && self.shared.lanes().partitions().all(|(_, held)| held.records == 0)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.stopping.send_replace(true);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("group", &self.shared.group)
+            .field("health", &self.health)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+#[cfg(unix)]
+pub(super) async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        tracing::warn!("SIGTERM cannot be listened for");
+        return interrupted().await;
+    };
+    tokio::select! {
+        _ = terminated.recv() => {}
+        () = interrupted() => {}
+    }
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+pub(super) async fn told_to_stop() {
+    interrupted().await;
+}
+
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        tracing::warn!("Ctrl-C cannot be listened for");
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,62 @@
+//! The topics that a service needs.
+
+use std::collections::BTreeMap;
+
+use milena::{Client, Code, ErrorKind, NewTopic, TopicName};
+
+use super::error::ServiceError;
+
+/// Sees to it that all topics exist: those that are read, and beside each its dead-letter topic, which is created if that
+/// is allowed.
+pub(super) async fn provide(
+    client: &Client,
+    wanted: &[(TopicName, Option<TopicName>)],
+    create: bool,
+) -> Result<(), ServiceError> {
+    let names =
+        wanted.iter().flat_map(|(topic, dead_letters)| [Some(topic), dead_letters.as_ref()]).flatten();
+    let described = client.admin().describe_topics(names.cloned()).await?;
+    let mut counts: BTreeMap<TopicName, u32> = BTreeMap::new();
+    for (topic, description) in described {
+        match description {
+            Ok(description) => {
+                counts.insert(topic, u32::try_from(description.partitions.len()).unwrap_or(u32::MAX));
+            }
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let missing: Vec<_> = wanted.iter().filter(|(topic, _)| !counts.contains_key(topic)).collect();
+    if !missing.is_empty() {
+        let topics = missing.into_iter().map(|(topic, _)| (topic.clone(), None)).collect();
+        return Err(ServiceError::MissingTopics { topics, cause: None });
+    }
+    let lacking = wanted.iter().filter_map(|(topic, dead_letters)| {
+        let dead_letters = dead_letters.as_ref().filter(|name| !counts.contains_key(*name))?;
+        Some((dead_letters.clone(), counts.get(topic).copied()))
+    });
+    // Several topics may share one.
+    let lacking: BTreeMap<TopicName, Option<u32>> = lacking.collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let topics = || lacking.iter().map(|(name, count)| (name.clone(), *count)).collect();
+    if !create {
+        return Err(ServiceError::MissingTopics { topics: topics(), cause: None });
+    }
+    let new = lacking.iter().map(|(name, count)| NewTopic::new(name).partitions(count.unwrap_or(1)));
+    for (_, created) in client.admin().create_topics(new).await? {
+        match created {
+            Ok(_) => {}
+            // Another instance was faster.
+            Err(error) if error.code() == Some(Code::TOPIC_ALREADY_EXISTS) => {}
+            Err(error) => return Err(ServiceError::MissingTopics { topics: topics(), cause: Some(error) }),
+        }
+    }
+    Ok(())
+}
+
+fn is_missing(error: &milena::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnknownTopic { .. })
+        || error.code() == Some(Code::UNKNOWN_TOPIC_OR_PARTITION)
+}

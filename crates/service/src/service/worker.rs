@@ -1,0 +1,246 @@
+//! Handles records: each worker takes a job from the lanes, runs its handler, and sees to what comes of it, until nothing
+//! more may begin.
+
+use std::{
+    any::Any,
+    future,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use milena::Message;
+
+use super::{
+    judge::{Try, Verdict, judge},
+    shared::{Record, Shared, Target},
+};
+use crate::{
+    dead_letter::{self, Circumstances},
+    delivery::Delivery,
+    endpoint::Handling,
+    failure::Failure,
+    lanes::{End, Job},
+    outcome::Outcome,
+    outgoing::Outgoing,
+    publisher::is_refused_for_good,
+    retry::Retry,
+};
+
+/// How much of a value is kept where it is too large for the dead-letter topic.
+const KEPT: usize = 64 << 10;
+
+/// Works until nothing may begin. Whoever starts it has counted it as one of the workers.
+pub(super) async fn work(shared: Arc<Shared>) {
+    let mut ended = None;
+    loop {
+        let Some((id, job)) = ({
+            let mut lanes = shared.lanes();
+            if let Some((id, end)) = ended.take() {
+                lanes.finish(shared.clock.now(), id, end);
+                shared.bell.notify_one();
+            }
+            lanes.take_or_retire()
+        }) else {
+            return;
+        };
+        let end = handle(&shared, job).await;
+        ended = Some((id, end));
+        // Handlers that never wait would keep the thread to themselves.
+        tokio::task::consume_budget().await;
+    }
+}
+
+/// Handles a job, and says what becomes of it.
+async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
+    let target = Arc::clone(&job.first.target);
+    if let Some(failure) = job.first.doomed.take() {
+        return bury(shared, &target, job, failure).await;
+    }
+    if is_for_another_group(&job.first.message, &shared.group) {
+        target.meters.outcome("skip", "");
+        return done(shared, &job);
+    }
+    for record in job.iter_mut() {
+        record.attempts = record.attempts.saturating_add(1);
+    }
+    let outcome = attempt(shared, &target, &job).await;
+    let error_type = outcome.failure().map_or("", Failure::kind);
+    target.meters.outcome(outcome.name(), error_type);
+    let tried = Try {
+        attempt: job.iter().map(|record| record.attempts).max().unwrap_or(1),
+        records: job.len(),
+        is_stopping: shared.is_stopping(),
+        chance: fastrand::f64(),
+    };
+    match judge(outcome, &target.plan, tried) {
+        Verdict::Publish(outgoing) => publish(shared, &target, job, outgoing).await,
+        Verdict::Skip(reason) => {
+            tracing::info!(place = %place(&job.first.message), %reason, "skipped");
+            done(shared, &job)
+        }
+        Verdict::Again(failure, delay) => again(shared, job, &failure, delay),
+        Verdict::Apart(failure) => {
+            tracing::warn!(place = %place(&job.first.message), records = job.len(), error = %failure, "a batch could not be handled: its records are handled one by one");
+            for record in job.iter_mut() {
+                // Each has its own tries.
+                record.attempts = 0;
+            }
+            End::Apart(job)
+        }
+        Verdict::DeadLetter(failure) => bury(shared, &target, job, failure).await,
+        Verdict::Halt(failure) => {
+            tracing::error!(place = %place(&job.first.message), error = %failure, "a record cannot be handled and has no dead-letter topic: its lane halts");
+            job.first.trouble = Some(failure.to_string());
+            End::Halted(job)
+        }
+        Verdict::GiveBack => End::Done,
+    }
+}
+
+/// Runs the handler once. A panic and a timeout are failures like any other.
+async fn attempt(shared: &Shared, target: &Target, job: &Job<Record>) -> Outcome {
+    let rest = job.rest.iter().map(|record| record.message.clone()).collect();
+    let delivery =
+        Delivery::new(job.first.message.clone(), rest, job.first.attempts, Arc::clone(&target.place));
+    let began = shared.clock.now();
+    let timeout = target.plan.timeout;
+    #[expect(clippy::disallowed_methods, reason = "handlers are the user's, and may hang")]
+    let outcome = match tokio::time::timeout(timeout, unwinding(target, delivery)).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let said = format!("the handler took longer than {timeout:?} (`timeout` of its route)");
+            Outcome::Retry { failure: Failure::named("timeout", said), after: None }
+        }
+    };
+    target.meters.handled(shared.clock.now().saturating_duration_since(began));
+    outcome
+}
+
+async fn unwinding(target: &Target, delivery: Delivery) -> Outcome {
+    let mut handling: Option<Handling> = None;
+    let mut delivery = Some(delivery);
+    future::poll_fn(move |context| {
+        let poll = AssertUnwindSafe(|| {
+            if let Some(delivery) = delivery.take() {
+                handling = Some(target.endpoint.handle(delivery));
+            }
+            handling.as_mut().map_or(Poll::Pending, |handling| handling.poll_outcome(context))
+        });
+        panic::catch_unwind(poll).unwrap_or_else(|payload| {
+            let failure = Failure::named("panic", said(&*payload));
+            Poll::Ready(Outcome::Retry { failure, after: None })
+        })
+    })
+    .await
+}
+
+/// What a panic has said.
+fn said(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without words")
+        .to_owned()
+}
+
+/// Publishes what the handler wants published. Only then is the job done.
+async fn publish(shared: &Shared, target: &Target, job: Job<Record>, outgoing: Vec<Outgoing>) -> End<Record> {
+    if outgoing.is_empty() {
+        return done(shared, &job);
+    }
+    match shared.publisher.send_all(&outgoing).await {
+        Ok(_) => done(shared, &job),
+        Err(error) if is_refused_for_good(&error) => {
+            let failure = Failure::new(error).with_kind("publish".into());
+            let tried =
+                Try { attempt: u32::MAX, records: job.len(), is_stopping: shared.is_stopping(), chance: 1.0 };
+            match judge(Outcome::DeadLetter(failure), &target.plan, tried) {
+                Verdict::DeadLetter(failure) => Box::pin(bury(shared, target, job, failure)).await,
+                Verdict::Apart(_) => End::Apart(job),
+                Verdict::Halt(failure) => halted(job, &failure),
+                _ => End::Done,
+            }
+        }
+        // The brokers' trouble is not the record's: this is no try that counts.
+        Err(error) => stuck(shared, job, &error),
+    }
+}
+
+/// Sends a record to its dead-letter topic. It is done when brokers have acknowledged that.
+async fn bury(shared: &Shared, target: &Target, mut job: Job<Record>, failure: Failure) -> End<Record> {
+    let record = &mut job.first;
+    let Some(topic) = &target.dead_letters else { return halted(job, &failure) };
+    let about = Circumstances {
+        group: &shared.group,
+        handler: &target.place.handler,
+        attempts: record.attempts,
+        first_failed_at: *record.first_failed_at.get_or_insert_with(|| shared.clock.wall()),
+    };
+    let letter = dead_letter::letter(topic, &record.message, &failure, about);
+    let mut sent = shared.publisher.send(&letter).await;
+    if sent.as_ref().is_err_and(is_refused_for_good) {
+        sent = shared.publisher.send(&dead_letter::truncated(letter, KEPT)).await;
+    }
+    match sent {
+        Ok(_) => {
+            tracing::warn!(place = %place(&record.message), %topic, error = %failure, "dead-lettered");
+            target.meters.dead_letter(failure.kind());
+            done(shared, &job)
+        }
+        Err(error) => {
+            record.doomed = Some(failure);
+            stuck(shared, job, &error)
+        }
+    }
+}
+
+/// The job is done, and may be committed.
+fn done(shared: &Shared, job: &Job<Record>) -> End<Record> {
+    for record in job.iter() {
+        record.message.ack();
+        let age =
+            u64::try_from(shared.clock.unix_ms().saturating_sub(record.message.timestamp())).unwrap_or(0);
+        let has_timestamp = record.message.timestamp() >= 0;
+        record.target.meters.completed(has_timestamp.then(|| Duration::from_millis(age)));
+    }
+    End::Done
+}
+
+fn again(shared: &Shared, mut job: Job<Record>, failure: &Failure, delay: Duration) -> End<Record> {
+    tracing::warn!(place = %place(&job.first.message), attempt = job.first.attempts, ?delay, error = %failure, "a record could not be handled: it is tried again");
+    for record in job.iter_mut() {
+        record.first_failed_at.get_or_insert_with(|| shared.clock.wall());
+    }
+    job.first.trouble = Some(failure.to_string());
+    End::Again(job, shared.clock.now() + delay)
+}
+
+/// What is to be published cannot be: it is tried again for as long as it takes.
+fn stuck(shared: &Shared, mut job: Job<Record>, error: &milena::Error) -> End<Record> {
+    let waits = Retry::times(u32::MAX - 1).backoff(Duration::from_millis(100), 2, Duration::from_secs(10));
+    job.first.stuck = job.first.stuck.saturating_add(1);
+    let delay = waits.delay(job.first.stuck, fastrand::f64()).unwrap_or_default();
+    tracing::warn!(place = %place(&job.first.message), ?delay, %error, "cannot publish: it is tried again");
+    job.first.trouble = Some(format!("cannot publish: {error}"));
+    for record in job.iter_mut() {
+        // The handler runs again, which is no try that counts.
+        record.attempts = record.attempts.saturating_sub(u32::from(record.doomed.is_none()));
+    }
+    End::Again(job, shared.clock.now() + delay)
+}
+
+fn halted(mut job: Job<Record>, failure: &Failure) -> End<Record> {
+    job.first.trouble = Some(failure.to_string());
+    End::Halted(job)
+}
+
+/// A record that was redriven is the business of the group that could not handle it.
+fn is_for_another_group(message: &Message, group: &str) -> bool {
+    dead_letter::redriven_for(message).is_some_and(|named| named != group.as_bytes())
+}
+
+/// Where a record stands, for the log.
+pub(super) fn place(message: &Message) -> String {
+    format!("{}@{}", message.topic_partition(), message.offset())
+}

@@ -1,0 +1,5 @@
+//! Tools for tests: feature `testing`.
+
+mod mock;
+
+pub use self::mock::MockProducer;

@@ -1,0 +1,180 @@
+//! From start to stop.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use milena_service::{Handler, HandlerError, Json, Key, Router, State, Stopping};
+
+use crate::support::{Seen, cluster, connect, count, numbers, pairs, produce, service, settled, until};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn slow(State(seen): State<Seen>, Key(key): Key<String>, Json(number): Json<u64>) {
+    tokio::time::sleep(SECOND).await;
+    seen.note(&key, &number.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_stops_finishes_what_runs_and_gives_the_rest_back() {
+    let (cluster, client) = cluster(2).await;
+    produce(&client, numbers(&["a", "b", "c", "d"], 400)).await;
+    let seen = Seen::default();
+    let router = || Router::new().topic("orders", slow.dead_letter()).with_state(seen.clone());
+    let running = service(&client, router()).start().await.unwrap();
+    until("it is in the midst of it", || seen.len() >= 10).await;
+    let before = tokio::time::Instant::now();
+    running.stop().await.unwrap();
+    assert!(before.elapsed() < 3 * SECOND, "what had not begun was given back");
+    let done = seen.len();
+    assert!(done < 100, "{done}");
+    let second = service(&client, router()).start().await.unwrap();
+    until("the rest is done", || seen.len() == 400).await;
+    settled(&second).await;
+    for (index, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        let expected: Vec<String> = (index..400).step_by(4).map(|number| number.to_string()).collect();
+        assert_eq!(seen.of(key), expected, "each once, in order");
+    }
+    assert_eq!(count(&cluster, "orders.billing.dlq", 2).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_stops_leaves_its_group_at_once() {
+    let (cluster, client) = cluster(2).await;
+    produce(&client, numbers(&["a", "b"], 20)).await;
+    let (seen, other) = (Seen::default(), connect(&cluster).await);
+    let router = || Router::new().topic("orders", slow).with_state(seen.clone());
+    let first = service(&client, router()).start().await.unwrap();
+    until("it has begun", || seen.len() > 1).await;
+    let second = service(&other, router()).start().await.unwrap();
+    until("both are members", || second.health().is_ready()).await;
+    first.stop().await.unwrap();
+    let stopped = tokio::time::Instant::now();
+    until("the rest is done", || seen.len() >= 20).await;
+    assert!(stopped.elapsed() < 30 * SECOND, "nobody waits for a session to end: {:?}", stopped.elapsed());
+    settled(&second).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_do_not_end_are_dropped_and_their_records_given_back() {
+    let (cluster, client) = cluster(1).await;
+    produce(&client, pairs(&[("a", "1")])).await;
+    let hangs = Arc::new(AtomicBool::new(true));
+    async fn hang(State((seen, hangs)): State<(Seen, Arc<AtomicBool>)>, Key(key): Key<String>) {
+        seen.note(&key, "begun");
+        if hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        seen.note(&key, "done");
+    }
+    let seen = Seen::default();
+    let router =
+        || Router::new().topic("orders", hang.dead_letter()).with_state((seen.clone(), Arc::clone(&hangs)));
+    let running = service(&client, router()).drain_timeout(5 * SECOND).start().await.unwrap();
+    until("it hangs", || seen.len() == 1).await;
+    let before = tokio::time::Instant::now();
+    running.stop().await.unwrap();
+    assert!((5 * SECOND..8 * SECOND).contains(&before.elapsed()), "{:?}", before.elapsed());
+    hangs.store(false, Ordering::SeqCst);
+    let running = service(&client, router()).start().await.unwrap();
+    settled(&running).await;
+    assert_eq!(seen.of("a"), ["begun", "begun", "done"]);
+    assert_eq!(count(&cluster, "orders.billing.dlq", 1).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_because_the_service_stops_is_none() {
+    let (cluster, client) = cluster(1).await;
+    produce(&client, pairs(&[("a", "1")])).await;
+    async fn until_told(
+        State(seen): State<Seen>,
+        Key(key): Key<String>,
+        mut stopping: Stopping,
+    ) -> Result<(), HandlerError> {
+        seen.note(&key, "begun");
+        stopping.requested().await;
+        Err(HandlerError::dead_letter("the service stops"))
+    }
+    let seen = Seen::default();
+    let router = || Router::new().topic("orders", until_told.dead_letter()).with_state(seen.clone());
+    let running = service(&client, router()).start().await.unwrap();
+    until("it has begun", || seen.len() == 1).await;
+    running.stop().await.unwrap();
+    let running = service(&client, router()).start().await.unwrap();
+    until("it has begun again", || seen.len() == 2).await;
+    running.stop().await.unwrap();
+    assert_eq!(count(&cluster, "orders.billing.dlq", 1).await, 0);
+}
+
+/// Instances come and go; of each key the records are handled in order, though some are handled more than once.
+#[tokio::test(start_paused = true)]
+async fn keys_keep_their_order_while_instances_come_and_go() {
+    let (cluster, client) = cluster(4).await;
+    let keys = ["a", "b", "c", "d", "e", "f", "g"];
+    produce(&client, numbers(&keys, 700)).await;
+    async fn flaky(
+        State(seen): State<Seen>,
+        Key(key): Key<String>,
+        Json(number): Json<u64>,
+        at: milena_service::Meta,
+    ) -> Result<(), HandlerError> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if number % 9 == 0 && at.attempt == 1 {
+            return Err(HandlerError::retry("not at once"));
+        }
+        seen.note(&key, &number.to_string());
+        Ok(())
+    }
+    let seen = Seen::default();
+    let router = || Router::new().topic("orders", flaky.dead_letter()).with_state(seen.clone());
+    let first = service(&client, router()).start().await.unwrap();
+    until("the first is at it", || seen.len() > 50).await;
+    let second = service(&connect(&cluster).await, router()).start().await.unwrap();
+    until("the second has joined", || seen.len() > 200).await;
+    first.stop().await.unwrap();
+    let third = service(&connect(&cluster).await, router()).start().await.unwrap();
+    until("the third has joined", || seen.len() > 400).await;
+    // Without a word.
+    drop(second);
+    until("all is done", || {
+        let last: BTreeMap<String, u64> =
+            seen.all().into_iter().map(|(key, number)| (key, number.parse().unwrap())).collect();
+        last.len() == 7 && last.values().all(|number| *number >= 693)
+    })
+    .await;
+    settled(&third).await;
+    for (index, key) in keys.into_iter().enumerate() {
+        let handled: Vec<u64> = seen.of(key).iter().map(|number| number.parse().unwrap()).collect();
+        // What was done behind a record of another key that was not, is done once more: from there on, in order.
+        let follows = |pair: &[u64]| pair[1] == pair[0] + 7 || pair[1] <= pair[0];
+        assert!(
+            handled[0] == index as u64 && handled.windows(2).all(follows),
+            "the order of {key}: {handled:?}"
+        );
+        assert_eq!(handled.last(), Some(&(693 + index as u64)));
+    }
+    assert_eq!(count(&cluster, "orders.billing.dlq", 4).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn series_of_partitions_that_were_given_up_vanish() {
+    let (cluster, client) = cluster(2).await;
+    produce(&client, numbers(&["a", "b", "c", "d"], 40)).await;
+    let seen = Seen::default();
+    let router = || Router::new().topic("orders", slow).with_state(seen.clone());
+    let first = service(&client, router()).start().await.unwrap();
+    settled(&first).await;
+    let series =
+        |page: &str| page.lines().filter(|line| line.starts_with("kafka_consumergroup_lag{")).count();
+    assert_eq!(series(&first.metrics()), 2, "{}", first.metrics());
+    let second = service(&connect(&cluster).await, router()).start().await.unwrap();
+    until("they share", || series(&first.metrics()) == 1 && series(&second.metrics()) == 1).await;
+    let inflight =
+        |page: &str| page.lines().filter(|line| line.starts_with("milena_inflight_records{")).count();
+    assert_eq!(inflight(&first.metrics()), 1);
+}

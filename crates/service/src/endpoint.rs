@@ -78,6 +78,10 @@ impl Handling {
         Self(Box::pin(future))
     }
 
+    pub(crate) fn ready(outcome: Outcome) -> Self {
+        Self(Box::pin(future::ready(outcome)))
+    }
+
     /// Whoever wants the outcome alone.
     pub(crate) fn poll_outcome(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
         self.0.as_mut().poll(context)

@@ -300,6 +300,18 @@ impl<T> Lanes<T> {
         })
     }
 
+    /// Since when the oldest record of each partition is held.
+    pub(crate) fn oldest(&self) -> BTreeMap<&TopicPartition, Instant> {
+        let mut oldest = BTreeMap::new();
+        for (id, lane) in &self.lanes {
+            if let (Some(slot), Some(since)) = (self.slots.get(&id.slot), lane.oldest()) {
+                let least = oldest.entry(&slot.partition).or_insert(since);
+                *least = since.min(*least);
+            }
+        }
+        oldest
+    }
+
     /// Puts a lane where it belongs: among those that are ready, or those that wait for a time; or forgets it.
     fn settle(&mut self, now: Instant, id: LaneId, batching: Batching) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };

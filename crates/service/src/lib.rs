@@ -2,6 +2,7 @@
 //!
 //! A [`Router`] says which async function handles the records of which topic.
 
+mod by_type;
 mod clock;
 mod dead_letter;
 mod delivery;
@@ -16,6 +17,7 @@ mod outcome;
 mod outgoing;
 mod published;
 mod publisher;
+mod redrive;
 mod retry;
 mod route;
 mod router;
@@ -23,6 +25,7 @@ mod service;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use by_type::{AsByType, ByType, by_type};
 pub use dead_letter::DeadLetter;
 pub use delivery::Delivery;
 pub use endpoint::{Endpoint, Handling};
@@ -36,6 +39,7 @@ pub use outcome::{HandlerError, IntoOutcome, Outcome};
 pub use outgoing::Outgoing;
 pub use published::Published;
 pub use publisher::Publisher;
+pub use redrive::{Redrive, RedriveReport};
 pub use retry::Retry;
 pub use route::{AsHandler, AsRoute, IntoRoute, Route, batch};
 pub use router::Router;

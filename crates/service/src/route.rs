@@ -36,6 +36,18 @@ pub(crate) struct Plan {
     pub(crate) batching: Option<Batching>,
 }
 
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            name: None,
+            retry: Retry::default(),
+            dead_letters: DeadLetters::None,
+            timeout: TIMEOUT,
+            batching: None,
+        }
+    }
+}
+
 /// Where the records of a route go that cannot be handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DeadLetters {
@@ -57,13 +69,7 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
     /// A route with the defaults: [`Retry::default`], no dead-letter topic, 5 minutes.
     pub fn new<T: 'static>(handler: impl Handler<T, S>) -> Self {
         let name = name_of(&handler);
-        let plan = Plan {
-            name,
-            retry: Retry::default(),
-            dead_letters: DeadLetters::None,
-            timeout: TIMEOUT,
-            batching: None,
-        };
+        let plan = Plan { name, ..Plan::default() };
         Self { build: Box::new(|state| Endpoint::new(Bound::new(handler, state))), plan }
     }
 

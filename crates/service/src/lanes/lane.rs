@@ -217,6 +217,12 @@ impl<T> Lane<T> {
         self.state == State::Halted
     }
 
+    /// Since when its oldest record is here.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let away = self.away.first().map(|(_, since)| *since);
+        away.or_else(|| self.waiting.front().map(|entry| entry.since))
+    }
+
     pub(super) const fn weight(&self) -> Weight {
         self.weight
     }

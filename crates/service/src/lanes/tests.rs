@@ -229,6 +229,21 @@ fn nothing_begins_once_it_is_drained() {
 }
 
 #[test]
+fn the_oldest_record_of_a_partition_is_known_while_it_runs_too() {
+    let mut bench = Bench::new(8, 1 << 20);
+    let start = bench.now;
+    bench.offer(0, 1, [1]);
+    bench.advance(MS);
+    bench.offer(0, 2, [2]);
+    let begun = bench.begin();
+    assert_eq!(bench.lanes.oldest().into_iter().collect::<Vec<_>>(), [(&tp(0), start)]);
+    bench.finish(begun[0].0, End::Done);
+    assert_eq!(bench.lanes.oldest()[&tp(0)], start + MS);
+    bench.finish(begun[1].0, End::Done);
+    assert!(bench.lanes.oldest().is_empty());
+}
+
+#[test]
 fn room_is_counted_in_bytes_and_with_what_runs() {
     let mut bench = Bench::new(1, 2 * (100 + OVERHEAD));
     bench.offer(0, 1, [1]);

@@ -118,7 +118,6 @@ impl Intake {
                 doomed: None,
                 stuck: 0,
                 trouble: None,
-                since: now,
             };
             lanes.offer(now, slot, key, record, size);
         }

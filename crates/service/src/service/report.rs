@@ -64,6 +64,12 @@ fn lanes(text: &mut Text, shared: &Shared) {
     let lanes = shared.lanes();
     let held: Vec<_> = lanes.partitions().map(|(partition, held)| (partition.clone(), held)).collect();
     let running = lanes.running();
+    let now = shared.clock.now();
+    let ages = lanes
+        .oldest()
+        .into_iter()
+        .map(|(partition, since)| (partition.clone(), now.saturating_duration_since(since)));
+    let ages: Vec<_> = ages.collect();
     drop(lanes);
     let mut each = |name: &str, help: &str, value: fn(&crate::lanes::Held) -> usize| {
         text.metric(name, "gauge", help);
@@ -79,6 +85,12 @@ fn lanes(text: &mut Text, shared: &Shared) {
         "Keys whose first record is to be tried again, or cannot be handled.",
         |held| held.blocked_lanes,
     );
+    let name = "milena_oldest_incomplete_age_seconds";
+    text.metric(name, "gauge", "How long ago the oldest record was read that is not done with.");
+    for (partition, age) in &ages {
+        let number = partition.partition.to_string();
+        text.sample(name, &[("topic", &partition.topic), ("partition", &number)], age.as_secs_f64());
+    }
     text.metric("milena_handlers_running", "gauge", "Handlers that run.");
     text.sample("milena_handlers_running", &[], running);
 }

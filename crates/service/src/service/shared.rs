@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use milena::{
@@ -92,7 +92,6 @@ pub(super) struct Record {
     pub(super) stuck: u32,
     /// Why its lane has halted, or waits.
     pub(super) trouble: Option<String>,
-    pub(super) since: Instant,
 }
 
 impl Shared {

@@ -11,4 +11,5 @@
 mod failures;
 mod handling;
 mod lifecycle;
+mod redriving;
 mod support;

@@ -2,6 +2,8 @@
 //!
 //! A [`Router`] says which async function handles the records of which topic.
 
+#[cfg(feature = "axum")]
+pub mod axum;
 mod by_type;
 mod clock;
 mod dead_letter;

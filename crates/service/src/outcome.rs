@@ -217,6 +217,8 @@ fn all(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
     use super::*;
 
     #[test]

@@ -41,10 +41,12 @@ const MOST_REDRIVES: u32 = 5;
 pub struct Redrive {
     client: Client,
     topic: TopicName,
-    filter: Box<dyn Fn(&DeadLetter, &Message) -> bool + Send + Sync>,
+    filter: Filter,
     per_second: Option<u32>,
     most_redrives: u32,
 }
+
+type Filter = Box<dyn Fn(&DeadLetter, &Message) -> bool + Send + Sync>;
 
 /// What a [`Redrive`] has done, or would do.
 #[non_exhaustive]

@@ -20,6 +20,9 @@ use std::{
 use milena::{Client, Commit, ConsumerBuilder, TopicName};
 use tokio::{sync::watch, task::JoinHandle};
 
+#[cfg(feature = "axum")]
+pub(crate) use self::report::Report;
+pub(crate) use self::running::told_to_stop;
 pub use self::{
     error::ServiceError,
     health::{HaltedLane, Health},
@@ -130,6 +133,11 @@ impl Service {
         self
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) const fn drain_timeout_setting(&self) -> Duration {
+        self.settings.drain_timeout
+    }
+
     /// How often offsets are committed, besides when partitions are given up and when the service stops. The default is
     /// 1 s.
     pub fn commit_interval(mut self, interval: Duration) -> Self {
@@ -236,7 +244,7 @@ impl Service {
     /// # Errors
     /// Those of [`start`](Self::start) and [`Running::ended`].
     pub async fn run(self) -> Result<(), ServiceError> {
-        self.run_until(running::told_to_stop()).await
+        self.run_until(told_to_stop()).await
     }
 
     /// Starts the service, and runs it until `stop` is done, or the service has failed.

@@ -1,5 +1,6 @@
 //! Tools for tests: feature `testing`.
 
 mod mock;
+mod router;
 
-pub use self::mock::MockProducer;
+pub use self::{mock::MockProducer, router::TestRouter};

@@ -27,6 +27,8 @@ pub enum ServiceError {
     Ended,
     /// Something of the service has panicked.
     Panicked,
+    /// Serving HTTP has failed.
+    Http(std::io::Error),
 }
 
 impl fmt::Display for ServiceError {
@@ -46,6 +48,7 @@ impl fmt::Display for ServiceError {
             Self::Client(error) => write!(f, "{error}"),
             Self::Ended => f.write_str("the consumer has ended: its client was closed"),
             Self::Panicked => f.write_str("the service has panicked"),
+            Self::Http(error) => write!(f, "serving HTTP has failed: {error}"),
         }
     }
 }

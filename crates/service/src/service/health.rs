@@ -36,10 +36,10 @@ impl Health {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.shared.is_stopping() {
+        let standing = self.shared.standing();
+        if standing.is_leaving || self.shared.is_stopping() {
             problems.push("the service is stopping".to_owned());
         }
-        let standing = self.shared.standing();
         if !standing.has_joined {
             problems.push(format!("not yet a member of the group {:?}", self.shared.group));
         }

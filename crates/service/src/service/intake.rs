@@ -45,7 +45,7 @@ impl Intake {
         self.drain(until).await;
         let closed = consumer.close().await;
         self.shared.standing().is_alive = false;
-        ended.and(closed.map_err(ServiceError::Client))
+        ended.and_then(|()| closed.map_err(ServiceError::Client))
     }
 
     async fn read(&mut self, consumer: &Consumer) -> Result<(), ServiceError> {

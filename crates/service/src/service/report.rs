@@ -2,25 +2,37 @@
 //!
 //! Everything is looked up when the page is asked for, so partitions that are given up have no series any more.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use milena::Client;
 
 use super::shared::{Shared, Target};
 use crate::metrics::Text;
 
-/// The page.
-pub(super) fn page(shared: &Shared, client: &Client) -> String {
-    let mut text = Text::default();
-    let targets: BTreeMap<_, _> = shared.routes.iter().collect();
-    handlers(&mut text, shared, &targets);
-    lanes(&mut text, shared);
-    lag(&mut text, shared);
-    clients(&mut text, client);
-    text.into_page()
+/// Makes the page. It is cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Report {
+    shared: Arc<Shared>,
+    client: Client,
 }
 
-type Targets<'a> = BTreeMap<&'a milena::TopicName, &'a std::sync::Arc<Target>>;
+impl Report {
+    pub(super) const fn new(shared: Arc<Shared>, client: Client) -> Self {
+        Self { shared, client }
+    }
+
+    pub(crate) fn page(&self) -> String {
+        let mut text = Text::default();
+        let targets: BTreeMap<_, _> = self.shared.routes.iter().collect();
+        handlers(&mut text, &self.shared, &targets);
+        lanes(&mut text, &self.shared);
+        lag(&mut text, &self.shared);
+        clients(&mut text, &self.client);
+        text.into_page()
+    }
+}
+
+type Targets<'a> = BTreeMap<&'a milena::TopicName, &'a Arc<Target>>;
 
 fn handlers(text: &mut Text, shared: &Shared, targets: &Targets<'_>) {
     let all = targets.iter().map(|(topic, target)| {

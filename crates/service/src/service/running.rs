@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use milena::Client;
 use tokio::task::JoinHandle;
 
-use super::{error::ServiceError, health::Health, report, shared::Shared};
+use super::{error::ServiceError, health::Health, report::Report, shared::Shared};
 
 /// A service that runs. Dropped, it stops on its own: what runs ends, and the group is left.
 pub struct Running {
@@ -34,7 +34,22 @@ impl Running {
     /// The numbers of the service, and of its client, as a page that Prometheus reads.
     #[must_use]
     pub fn metrics(&self) -> String {
-        report::page(&self.shared, &self.client)
+        self.report().page()
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        Report::new(Arc::clone(&self.shared), self.client.clone())
+    }
+
+    /// The service is no longer ready, so that nobody sends it anything more.
+    #[cfg(feature = "axum")]
+    pub(crate) fn announce_stop(&self) {
+        self.shared.standing().is_leaving = true;
+    }
+
+    /// The service stops; [`stop`](Self::stop) waits for it.
+    fn begin_to_stop(&self) {
+        self.shared.stopping.send_replace(true);
     }
 
     /// Stops the service: nothing more is read, handlers that run end, offsets are committed, the group is left, and what
@@ -47,7 +62,7 @@ impl Running {
     /// # Cancel safety
     /// Once polled, the service stops whether or not this is dropped.
     pub async fn stop(mut self) -> Result<(), ServiceError> {
-        self.shared.stopping.send_replace(true);
+        self.begin_to_stop();
         self.ended().await
     }
 
@@ -64,7 +79,7 @@ impl Running {
         self.task = None;
         let flushed = self.shared.publisher.flush().await;
         match ended {
-            Ok(ended) => ended.and(flushed.map_err(ServiceError::Client)),
+            Ok(ended) => ended.and_then(|()| flushed.map_err(ServiceError::Client)),
             Err(_) => Err(ServiceError::Panicked),
         }
     }
@@ -91,7 +106,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.shared.stopping.send_replace(true);
+        self.begin_to_stop();
     }
 }
 
@@ -106,7 +121,7 @@ impl fmt::Debug for Running {
 
 /// Waits for SIGTERM or Ctrl-C.
 #[cfg(unix)]
-pub(super) async fn told_to_stop() {
+pub(crate) async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminated) = signal(SignalKind::terminate()) else {
         tracing::warn!("SIGTERM cannot be listened for");
@@ -120,7 +135,7 @@ pub(super) async fn told_to_stop() {
 
 /// Waits for Ctrl-C.
 #[cfg(not(unix))]
-pub(super) async fn told_to_stop() {
+pub(crate) async fn told_to_stop() {
     interrupted().await;
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Standing {
     pub(super) is_alive: bool,
     /// It is or was a member of its group.
     pub(super) has_joined: bool,
+    /// It is about to stop, and takes nothing new upon itself.
+    pub(super) is_leaving: bool,
     /// Partitions that cannot be read on, and why.
     pub(super) unreadable: BTreeMap<TopicPartition, String>,
     /// The last trouble of the consumer as a whole, until it reads again.

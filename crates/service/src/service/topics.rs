@@ -13,9 +13,9 @@ pub(super) async fn provide(
     wanted: &[(TopicName, Option<TopicName>)],
     create: bool,
 ) -> Result<(), ServiceError> {
-    let names =
-        wanted.iter().flat_map(|(topic, dead_letters)| [Some(topic), dead_letters.as_ref()]).flatten();
-    let described = client.admin().describe_topics(names.cloned()).await?;
+    let mut names: Vec<TopicName> = wanted.iter().map(|(topic, _)| topic.clone()).collect();
+    names.extend(wanted.iter().filter_map(|(_, dead_letters)| dead_letters.clone()));
+    let described = client.admin().describe_topics(names).await?;
     let mut counts: BTreeMap<TopicName, u32> = BTreeMap::new();
     for (topic, description) in described {
         match description {
@@ -45,6 +45,7 @@ pub(super) async fn provide(
         return Err(ServiceError::MissingTopics { topics: topics(), cause: None });
     }
     let new = lacking.iter().map(|(name, count)| NewTopic::new(name).partitions(count.unwrap_or(1)));
+    let new: Vec<NewTopic> = new.collect();
     for (_, created) in client.admin().create_topics(new).await? {
         match created {
             Ok(_) => {}

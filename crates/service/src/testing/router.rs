@@ -1,0 +1,138 @@
+//! Handlers without a broker.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use milena::{Message, Offset, Partition, Record, TopicName};
+use tokio::sync::watch;
+
+use crate::{
+    delivery::{Delivery, Place},
+    endpoint::Endpoint,
+    outcome::Outcome,
+    outgoing::Outgoing,
+    router::Router,
+};
+
+/// Calls the handlers of a router with records made by hand, once each: no broker, no group, no retries. What they return
+/// to be published is kept.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use milena::Record;
+/// use milena_service::{HandlerError, Json, Outgoing, Router, testing::TestRouter};
+///
+/// async fn on_order(Json(order): Json<u64>) -> Result<Outgoing, HandlerError> {
+///     Outgoing::json("invoices", &(order * 2))
+/// }
+///
+/// let router = TestRouter::new(Router::new().topic("orders", on_order));
+/// assert!(router.send(Record::new("orders", "21")).await.is_ack());
+/// assert_eq!(router.published_to("invoices")[0].value_bytes(), Some(&b"42"[..]));
+/// assert!(!router.send(Record::new("orders", "no number")).await.is_ack());
+/// # });
+/// ```
+pub struct TestRouter {
+    targets: BTreeMap<TopicName, (Endpoint, Arc<Place>)>,
+    ends: Mutex<BTreeMap<(TopicName, Partition), i64>>,
+    published: Mutex<Vec<Outgoing>>,
+    stopping: watch::Sender<bool>,
+}
+
+impl TestRouter {
+    /// Of the router that a service would have.
+    #[must_use]
+    pub fn new(router: Router) -> Self {
+        let (stopping, _) = watch::channel(false);
+        let target = |entry: crate::router::Entry| {
+            let handler = entry.plan.name.unwrap_or_else(|| entry.topic.to_string());
+            let place = Place { group: "test".to_owned(), handler, stopping: stopping.subscribe() };
+            (entry.topic, (entry.endpoint, Arc::new(place)))
+        };
+        Self {
+            targets: router.into_entries().into_iter().map(target).collect(),
+            ends: Mutex::default(),
+            published: Mutex::default(),
+            stopping,
+        }
+    }
+
+    /// Hands a record to the handler of its topic, and tells the outcome. What it would have published is kept only of an
+    /// [`Outcome::Ack`].
+    ///
+    /// # Panics
+    /// If the router has no such topic; and with the handler.
+    pub async fn send(&self, record: Record<'_>) -> Outcome {
+        self.send_all([record]).await
+    }
+
+    /// Hands records to a handler as a batch. All are of one topic.
+    ///
+    /// # Panics
+    /// If there are none, or the router has no such topic; and with the handler.
+    #[expect(clippy::panic, reason = "in a test, this is how a mistake is told")]
+    pub async fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Outcome {
+        let mut messages: Vec<Message> = records.into_iter().map(|record| self.message(&record)).collect();
+        if messages.is_empty() {
+            panic!("a delivery has at least one record");
+        }
+        let first = messages.remove(0);
+        let Some((endpoint, place)) = self.targets.get(first.topic()) else {
+            panic!("the router has no topic {:?}; it has {:?}", first.topic(), self.targets.keys());
+        };
+        let delivery = Delivery::new(first, messages.into(), 1, Arc::clone(place));
+        let mut handling = endpoint.handle(delivery);
+        let outcome = std::future::poll_fn(|context| handling.poll_outcome(context)).await;
+        if let Outcome::Ack(outgoing) = &outcome {
+            lock(&self.published).extend(outgoing.iter().cloned());
+        }
+        outcome
+    }
+
+    /// Sends an [`Outgoing`]: what one handler has published, say, to the next.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send).
+    pub async fn pass_on(&self, record: &Outgoing) -> Outcome {
+        let headers: Vec<_> = record.headers().collect();
+        self.send(record.record(&headers)).await
+    }
+
+    /// What handlers have published, in that order.
+    #[must_use]
+    pub fn published(&self) -> Vec<Outgoing> {
+        lock(&self.published).clone()
+    }
+
+    /// What handlers have published to a topic.
+    #[must_use]
+    pub fn published_to(&self, topic: &str) -> Vec<Outgoing> {
+        self.published().into_iter().filter(|record| record.topic().as_str() == topic).collect()
+    }
+
+    /// Tells handlers that the service is [stopping](crate::Stopping).
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    fn message(&self, record: &Record<'_>) -> Message {
+        let place = (record.topic().into(), record.given_partition().unwrap_or(Partition(0)));
+        let mut ends = lock(&self.ends);
+        let end = ends.entry(place).or_default();
+        *end += 1;
+        Message::from_record(record, Offset(*end - 1))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for TestRouter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestRouter").field("topics", &self.targets.keys()).finish_non_exhaustive()
+    }
+}

@@ -238,6 +238,10 @@ impl<S: Sync, T: Send + Sync + 'static> Extract<S> for Ext<T> {
 pub struct Stopping(watch::Receiver<bool>);
 
 impl Stopping {
+    pub(crate) const fn new(stopping: watch::Receiver<bool>) -> Self {
+        Self(stopping)
+    }
+
     /// Whether the service is stopping.
     #[must_use]
     pub fn is_requested(&self) -> bool {
@@ -255,7 +259,7 @@ impl<S: Sync> Extract<S> for Stopping {
     type Rejection = Infallible;
 
     fn extract(delivery: &Delivery, _: &S) -> impl Future<Output = Result<Self, Infallible>> + Send {
-        future::ready(Ok(Self(delivery.stopping())))
+        future::ready(Ok(Self::new(delivery.stopping())))
     }
 }
 

@@ -17,6 +17,7 @@ mod metrics;
 mod naming;
 mod outcome;
 mod outgoing;
+mod panics;
 mod published;
 mod publisher;
 mod redrive;

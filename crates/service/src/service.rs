@@ -7,6 +7,7 @@ mod judge;
 mod report;
 mod running;
 mod shared;
+mod tasks;
 mod topics;
 mod worker;
 
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use milena::{Client, Commit, ConsumerBuilder, TopicName};
+use milena::{Client, Commit, Consumer, ConsumerBuilder, TopicName};
 use tokio::{sync::watch, task::JoinHandle};
 
 #[cfg(feature = "axum")]
@@ -32,9 +33,12 @@ use self::{
     health::Check,
     intake::Intake,
     shared::{Listener, Shared, Target},
+    tasks::{Task, Tasks},
 };
 use crate::{
     delivery::Place,
+    extract::Stopping,
+    failure::BoxError,
     lanes::{Lanes, Limits},
     metrics::HandlerMeters,
     naming::Naming,
@@ -75,6 +79,7 @@ pub struct Service {
     publisher: Option<Publisher>,
     configure: Box<dyn FnOnce(ConsumerBuilder) -> ConsumerBuilder + Send>,
     checks: Vec<Check>,
+    tasks: Vec<Task>,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +108,7 @@ impl Service {
             publisher: None,
             configure: Box::new(|consumer| consumer),
             checks: Vec::new(),
+            tasks: Vec::new(),
         }
     }
 
@@ -186,6 +192,31 @@ impl Service {
         self
     }
 
+    /// A task that runs beside the handlers, for as long as the service does. If it fails or panics, the service is not
+    /// ready, and the task is started again after 1 s, and twice as long each time up to 30 s; if it ends well, it is not.
+    /// When handlers have ended it is told to stop, and has the [`drain_timeout`](Self::drain_timeout) to do so.
+    ///
+    /// ```no_run
+    /// # fn example(service: milena_service::Service) -> milena_service::Service {
+    /// use std::time::Duration;
+    ///
+    /// service.task("cleaner", |mut stopping| async move {
+    ///     while tokio::time::timeout(Duration::from_secs(60), stopping.requested()).await.is_err() {
+    ///         println!("cleaning");
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn task<F>(mut self, name: impl Into<String>, start: impl Fn(Stopping) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.tasks
+            .push(Task { name: name.into(), start: Box::new(move |stopping| Box::pin(start(stopping))) });
+        self
+    }
+
     /// Starts the service: checks its topics, and joins its group.
     ///
     /// # Errors
@@ -234,7 +265,13 @@ impl Service {
         // It cannot have been set: nobody else has it yet.
         let _first = shared.consumer.set(Arc::clone(&consumer));
         shared.standing().is_alive = true;
-        let task = spawn(Intake::new(Arc::clone(&shared), drain_timeout), consumer);
+        let life = Life {
+            intake: Intake::new(Arc::clone(&shared), drain_timeout),
+            tasks: Tasks::start(self.tasks, &shared),
+            shared: Arc::clone(&shared),
+            drain_timeout,
+        };
+        let task = spawn(life.run(consumer));
         let health = Health::new(Arc::clone(&shared), self.checks);
         Ok(Running::new(self.client, shared, health, task))
     }
@@ -263,9 +300,29 @@ impl Service {
     }
 }
 
+/// What runs from start to stop.
+struct Life {
+    intake: Intake,
+    tasks: Tasks,
+    shared: Arc<Shared>,
+    drain_timeout: Duration,
+}
+
+impl Life {
+    async fn run(self, consumer: Arc<Consumer>) -> Result<(), ServiceError> {
+        let ended = self.intake.run(&consumer).await;
+        self.tasks.stop(self.drain_timeout).await;
+        let flushed = self.shared.publisher.flush().await;
+        self.shared.standing().is_alive = false;
+        ended.and_then(|()| flushed.map_err(ServiceError::Client))
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is where the service's driver is built")]
-fn spawn(intake: Intake, consumer: Arc<milena::Consumer>) -> JoinHandle<Result<(), ServiceError>> {
-    tokio::spawn(async move { intake.run(&consumer).await })
+fn spawn(
+    life: impl Future<Output = Result<(), ServiceError>> + Send + 'static,
+) -> JoinHandle<Result<(), ServiceError>> {
+    tokio::spawn(life)
 }
 
 fn check_setup(group: &str, entries: &[Entry]) -> Result<(), ServiceError> {

@@ -32,7 +32,7 @@ impl Health {
     }
 
     /// Why the service is not ready: it stops, is no member of its group yet, has lanes that are halted or cannot
-    /// publish, or partitions that cannot be read; or a [check](crate::Service::ready_when) says so. Empty if it is.
+    /// publish, partitions that cannot be read, or [tasks](crate::Service::task) that fail; or a [check](crate::Service::ready_when) says so. Empty if it is.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -46,6 +46,9 @@ impl Health {
         problems.extend(standing.trouble.clone());
         problems.extend(
             standing.unreadable.iter().map(|(partition, why)| format!("{partition} cannot be read: {why}")),
+        );
+        problems.extend(
+            standing.failing.iter().map(|(task, why)| format!("the task {task:?} has failed: {why}")),
         );
         drop(standing);
         problems.extend(self.halted().iter().map(ToString::to_string));

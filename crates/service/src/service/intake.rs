@@ -37,14 +37,12 @@ impl Intake {
     /// Works until the service is told to stop, or its consumer has failed for good; then lets what runs end, and leaves
     /// the group.
     pub(super) async fn run(mut self, consumer: &Consumer) -> Result<(), ServiceError> {
-        self.shared.standing().is_alive = true;
         let ended = self.read(consumer).await;
         // A service that fails stops as one that is told to.
         self.shared.stopping.send_replace(true);
         let until = self.shared.clock.now() + self.drain_timeout;
         self.drain(until).await;
         let closed = consumer.close().await;
-        self.shared.standing().is_alive = false;
         ended.and_then(|()| closed.map_err(ServiceError::Client))
     }
 

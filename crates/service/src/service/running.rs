@@ -77,11 +77,7 @@ impl Running {
         let Some(task) = &mut self.task else { return Ok(()) };
         let ended = task.await;
         self.task = None;
-        let flushed = self.shared.publisher.flush().await;
-        match ended {
-            Ok(ended) => ended.and_then(|()| flushed.map_err(ServiceError::Client)),
-            Err(_) => Err(ServiceError::Panicked),
-        }
+        ended.unwrap_or(Err(ServiceError::Panicked))
     }
 
     /// Waits until everything is handled that is in the topics now: for tests.

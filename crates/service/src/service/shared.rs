@@ -42,6 +42,8 @@ pub(super) struct Standing {
     pub(super) is_leaving: bool,
     /// Partitions that cannot be read on, and why.
     pub(super) unreadable: BTreeMap<TopicPartition, String>,
+    /// Tasks that have failed and wait to be started again, and why.
+    pub(super) failing: BTreeMap<String, String>,
     /// The last trouble of the consumer as a whole, until it reads again.
     pub(super) trouble: Option<String>,
 }

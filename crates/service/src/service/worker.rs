@@ -2,11 +2,9 @@
 //! more may begin.
 
 use std::{
-    any::Any,
-    future,
-    panic::{self, AssertUnwindSafe},
+    panic::AssertUnwindSafe,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -24,6 +22,7 @@ use crate::{
     lanes::{End, Job},
     outcome::Outcome,
     outgoing::Outgoing,
+    panics,
     publisher::is_refused_for_good,
     retry::Retry,
 };
@@ -121,27 +120,15 @@ async fn attempt(shared: &Shared, target: &Target, job: &Job<Record>) -> Outcome
 async fn unwinding(target: &Target, delivery: Delivery) -> Outcome {
     let mut handling: Option<Handling> = None;
     let mut delivery = Some(delivery);
-    future::poll_fn(move |context| {
-        let poll = AssertUnwindSafe(|| {
-            if let Some(delivery) = delivery.take() {
-                handling = Some(target.endpoint.handle(delivery));
-            }
-            handling.as_mut().map_or(Poll::Pending, |handling| handling.poll_outcome(context))
-        });
-        panic::catch_unwind(poll).unwrap_or_else(|payload| {
-            let failure = Failure::named("panic", said(&*payload));
-            Poll::Ready(Outcome::Retry { failure, after: None })
-        })
-    })
-    .await
-}
-
-/// What a panic has said.
-fn said(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without words")
-        .to_owned()
+    let poll = |context: &mut Context<'_>| {
+        if let Some(delivery) = delivery.take() {
+            handling = Some(target.endpoint.handle(delivery));
+        }
+        handling.as_mut().map_or(Poll::Pending, |handling| handling.poll_outcome(context))
+    };
+    panics::caught(AssertUnwindSafe(poll))
+        .await
+        .unwrap_or_else(|said| Outcome::Retry { failure: Failure::named("panic", said), after: None })
 }
 
 /// Publishes what the handler wants published. Only then is the job done.

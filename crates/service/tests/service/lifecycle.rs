@@ -178,3 +178,52 @@ async fn series_of_partitions_that_were_given_up_vanish() {
         |page: &str| page.lines().filter(|line| line.starts_with("milena_inflight_records{")).count();
     assert_eq!(inflight(&first.metrics()), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_is_started_again_and_one_that_runs_is_told_to_stop_behind_the_handlers() {
+    let (_cluster, client) = cluster(1).await;
+    produce(&client, pairs(&[("a", "1")])).await;
+    let (seen, tasks) = (Seen::default(), Seen::default());
+    let notes = tasks.clone();
+    let running = service(&client, Router::new().topic("orders", slow).with_state(seen.clone()))
+        .task("flaky", move |mut stopping| {
+            let notes = notes.clone();
+            async move {
+                notes.note("flaky", "started");
+                match notes.len() {
+                    1 => return Err("no luck".into()),
+                    2 => panic!("even less"),
+                    _ => stopping.requested().await,
+                }
+                notes.note("flaky", "stopped");
+                Ok(())
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    let health = running.health();
+    until("it has failed", || health.problems().join("").contains("\"flaky\" has failed: no luck")).await;
+    until("it has panicked", || health.problems().join("").contains("it has panicked: even less")).await;
+    until("it runs", || health.is_ready()).await;
+    settled(&running).await;
+    running.stop().await.unwrap();
+    assert_eq!(tasks.of("flaky"), ["started", "started", "started", "stopped"]);
+    assert!(!health.is_live());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_dropped_stops_on_its_own() {
+    let (cluster, client) = cluster(1).await;
+    produce(&client, numbers(&["a"], 3)).await;
+    let seen = Seen::default();
+    let router = || Router::new().topic("orders", slow).with_state(seen.clone());
+    let running = service(&client, router()).start().await.unwrap();
+    until("it has begun", || seen.len() == 1).await;
+    let health = running.health();
+    drop(running);
+    until("it has ended", || !health.is_live()).await;
+    let other = service(&connect(&cluster).await, router()).start().await.unwrap();
+    settled(&other).await;
+    assert_eq!(seen.of("a"), ["0", "1", "2"]);
+}

@@ -1,6 +1,6 @@
 //! The rules for the shape of the code that rustc and clippy do not know.
 //!
-//! 1. Who may import whom: the table is [`rules::LAYERS`], and no machine of [`rules::MACHINES`] another.
+//! 1. In the client, who may import whom: the table is [`rules::LAYERS`], and no machine of [`rules::MACHINES`] another.
 //! 2. No files that import each other in a circle.
 //! 3. No file with more than [`rules::MAX_LINES`] lines without its tests. (Functions are clippy's `too_many_lines`.)
 //! 4. tokio stands only in the drivers: [`rules::TOKIO`].
@@ -31,8 +31,13 @@ fn the_sources_keep_the_rules() {
     let client = tree::Tree::of_crate(&tree::rust_files(root, &["src"]));
     assert!(client.files.len() > 1, "the walk must find the sources of the crate");
     let mut violations = rules::check_imports(&client);
-    violations.extend(rules::check_tokio(&client));
+    violations.extend(rules::check_tokio(&client, rules::TOKIO));
     violations.extend(circles::check(&client));
+    let service = tree::rust_files(&root.join("crates/service"), &["src"]);
+    let service = tree::Tree::of_crate(&service);
+    assert!(service.files.len() > 1, "the walk must find the sources of the service layer");
+    violations.extend(rules::check_tokio(&service, rules::TOKIO_IN_SERVICES));
+    violations.extend(circles::check(&service));
     violations.extend(rules::check_sizes(&tree::rust_files(root, &rules::SIZED_DIRECTORIES)));
     let report: Vec<String> = violations.iter().map(ToString::to_string).collect();
     assert!(report.is_empty(), "{} violations of the rules:\n{}", report.len(), report.join("\n"));

@@ -7,7 +7,8 @@ use crate::{
     endpoint::{Call, Endpoint, Handling},
     failure::Failure,
     handler::{Bound, Handler},
-    outcome::{HandlerError, IntoOutcome, Outcome},
+    handler_error::HandlerError,
+    outcome::{IntoOutcome, Outcome},
     route::{IntoRoute, Plan, Route},
 };
 

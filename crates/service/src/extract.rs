@@ -14,7 +14,7 @@ use milena::{Message, Offset, Partition, TopicName};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::{delivery::Delivery, outcome::HandlerError};
+use crate::{delivery::Delivery, handler_error::HandlerError};
 
 /// An argument of handlers, made from what was delivered and the state of the router. The order of the arguments does not
 /// matter, and several may read the same record.

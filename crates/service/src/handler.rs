@@ -1,33 +1,19 @@
 //! Handlers: async functions with up to twelve extractors.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use crate::{
     delivery::Delivery,
     endpoint::{Call, Handling},
     extract::Extract,
-    outcome::{HandlerError, IntoOutcome, Outcome},
-    retry::Retry,
-    route::Route,
+    handler_error::HandlerError,
+    outcome::{IntoOutcome, Outcome},
 };
 
 /// An async function that handles records: its arguments are [extractors](Extract), its result is an
 /// [outcome](IntoOutcome). Functions and closures are handlers by themselves, nobody need implement this.
 ///
-/// The methods make a [`Route`] of a handler: with tries, a dead-letter topic, and so on.
-///
-/// ```
-/// use std::time::Duration;
-/// use milena_service::{Handler, HandlerError, Json, Meta, Router};
-///
-/// async fn on_order(Json(order): Json<serde_json::Value>, at: Meta) -> Result<(), HandlerError> {
-///     println!("{order} at {}", at.offset);
-///     Ok(())
-/// }
-///
-/// let router: Router = Router::new()
-///     .topic("orders", on_order.retry([Duration::from_secs(1), Duration::from_secs(10)]).dead_letter());
-/// ```
+/// How it is tried, and what becomes of what it cannot handle, is said by [`IntoRoute`](crate::IntoRoute).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     note = "a handler is an async function of at most 12 extractors, whose result implements `IntoOutcome`, \
@@ -36,42 +22,6 @@ use crate::{
 pub trait Handler<T, S>: Clone + Send + Sync + Sized + 'static {
     /// Handles a delivery.
     fn call(&self, delivery: &Delivery, state: &S) -> impl Future<Output = Outcome> + Send;
-
-    /// A route by this name, in metrics, spans and headers of dead letters. Without one it has the function's.
-    fn named(self, name: impl Into<String>) -> Route<S>
-    where
-        T: 'static,
-        S: Clone + Send + Sync + 'static,
-    {
-        Route::new(self).named(name)
-    }
-
-    /// A route that tries again so often; see [`Route::retry`].
-    fn retry(self, retry: impl Into<Retry>) -> Route<S>
-    where
-        T: 'static,
-        S: Clone + Send + Sync + 'static,
-    {
-        Route::new(self).retry(retry)
-    }
-
-    /// A route with a dead-letter topic; see [`Route::dead_letter`].
-    fn dead_letter(self) -> Route<S>
-    where
-        T: 'static,
-        S: Clone + Send + Sync + 'static,
-    {
-        Route::new(self).dead_letter()
-    }
-
-    /// A route whose handler has so much time; see [`Route::timeout`].
-    fn timeout(self, timeout: Duration) -> Route<S>
-    where
-        T: 'static,
-        S: Clone + Send + Sync + 'static,
-    {
-        Route::new(self).timeout(timeout)
-    }
 }
 
 /// A handler with its state: what is called.

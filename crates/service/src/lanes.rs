@@ -13,12 +13,12 @@ mod slot;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use milena::TopicPartition;
 
-pub(crate) use self::lane::Job;
+pub(crate) use self::lane::{Batching, End, Job};
 use self::{lane::Lane, slot::Slot};
 
 /// What each record costs besides its bytes.
@@ -33,9 +33,6 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
 }
 
-/// How many records a lane hands out at once: `None` for one.
-pub(crate) type Batching = Option<crate::route::Batching>;
-
 /// A partition, for as long as it is owned without a break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotId(u64);
@@ -45,19 +42,6 @@ pub(crate) struct SlotId(u64);
 pub(crate) struct LaneId {
     pub(crate) slot: SlotId,
     key: u64,
-}
-
-/// How a job has ended.
-#[derive(Debug)]
-pub(crate) enum End<T> {
-    /// It is done with.
-    Done,
-    /// It comes again, at this time.
-    Again(Job<T>, Instant),
-    /// It comes again at once, each record alone.
-    Apart(Job<T>),
-    /// Nothing in the lane goes on.
-    Halted(Job<T>),
 }
 
 /// What lanes are told to hold; see the module's head.
@@ -336,14 +320,6 @@ pub(crate) struct Held {
     pub(crate) bytes: usize,
     /// Lanes that wait to try again, or have halted.
     pub(crate) blocked_lanes: usize,
-}
-
-/// How long the first record of a batch may wait for more.
-const fn wait_of(batching: Batching) -> Duration {
-    match batching {
-        Some(batching) => batching.wait,
-        None => Duration::ZERO,
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What becomes of a record that was handled.
 
-use std::{borrow::Cow, error::Error, fmt, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
-    failure::{BoxError, Failure},
+    failure::Failure,
+    handler_error::{Fault, HandlerError},
     outgoing::Outgoing,
 };
 
@@ -64,79 +65,6 @@ impl Outcome {
     }
 }
 
-/// The error of handlers. Every error becomes one with `?`, and is then taken for transient: the record is tried again.
-///
-/// ```
-/// use milena_service::{HandlerError, Json};
-///
-/// async fn charge(Json(amount): Json<u64>) -> Result<(), HandlerError> {
-///     if amount == 0 {
-///         return Err(HandlerError::dead_letter("an order over nothing"));
-///     }
-///     let _rate: u64 = std::env::var("RATE")?.parse()?;
-///     Ok(())
-/// }
-/// ```
-#[derive(Debug)]
-pub struct HandlerError(Outcome);
-
-impl HandlerError {
-    /// Try again, after the delay of the route.
-    pub fn retry(error: impl Into<BoxError>) -> Self {
-        Self(Outcome::Retry { failure: Failure::named("error", error), after: None })
-    }
-
-    /// Try again, after this delay.
-    pub fn retry_after(delay: Duration, error: impl Into<BoxError>) -> Self {
-        Self(Outcome::Retry { failure: Failure::named("error", error), after: Some(delay) })
-    }
-
-    /// Do not try again: it is the record that is wrong.
-    pub fn dead_letter(error: impl Into<BoxError>) -> Self {
-        Self(Outcome::DeadLetter(Failure::named("rejected", error)))
-    }
-
-    /// Stop the record's lane, and with it the service's readiness.
-    pub fn halt(error: impl Into<BoxError>) -> Self {
-        Self(Outcome::Halt(Failure::named("halted", error)))
-    }
-
-    /// There is nothing to do, for this reason.
-    pub fn skip(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self(Outcome::Skip(reason.into()))
-    }
-
-    /// Gives the failure a kind, by which metrics and dead letters tell it from others.
-    #[must_use]
-    pub fn kind(self, kind: impl Into<Cow<'static, str>>) -> Self {
-        let named = |failure: Failure| failure.with_kind(kind.into());
-        Self(match self.0 {
-            Outcome::Retry { failure, after } => Outcome::Retry { failure: named(failure), after },
-            Outcome::DeadLetter(failure) => Outcome::DeadLetter(named(failure)),
-            Outcome::Halt(failure) => Outcome::Halt(named(failure)),
-            done @ (Outcome::Ack(_) | Outcome::Skip(_)) => done,
-        })
-    }
-}
-
-impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
-    fn from(error: E) -> Self {
-        Self(Outcome::Retry { failure: Failure::new(error), after: None })
-    }
-}
-
-impl fmt::Display for HandlerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Outcome::Skip(reason) => write!(f, "skipped: {reason}"),
-            outcome => match outcome.failure() {
-                Some(failure) => write!(f, "{}: {failure}", outcome.name()),
-                None => f.write_str(outcome.name()),
-            },
-        }
-    }
-}
-
 /// What handlers may return.
 ///
 /// `()` is an [`Outcome::Ack`], `Vec<Outgoing>`, [`Emit`](crate::Emit) and pairs of them are what is published, `None`
@@ -160,7 +88,12 @@ impl IntoOutcome for Outcome {
 
 impl IntoOutcome for HandlerError {
     fn into_outcome(self) -> Outcome {
-        self.0
+        match self.into_fault() {
+            Fault::Retry { failure, after } => Outcome::Retry { failure, after },
+            Fault::DeadLetter(failure) => Outcome::DeadLetter(failure),
+            Fault::Skip(reason) => Outcome::Skip(reason),
+            Fault::Halt(failure) => Outcome::Halt(failure),
+        }
     }
 }
 
@@ -186,7 +119,7 @@ impl<T: IntoOutcome, E: Into<HandlerError>> IntoOutcome for Result<T, E> {
     fn into_outcome(self) -> Outcome {
         match self {
             Ok(value) => value.into_outcome(),
-            Err(error) => error.into().0,
+            Err(error) => error.into().into_outcome(),
         }
     }
 }
@@ -247,7 +180,7 @@ mod tests {
         );
         assert_eq!(outcome.name(), "retry");
         let named = HandlerError::halt("stop").kind("maintenance");
-        assert_eq!(named.to_string(), "halt: stop");
+        assert_eq!(named.to_string(), "halted: stop");
         assert_eq!(named.into_outcome().failure().unwrap().kind(), "maintenance");
         assert_eq!(HandlerError::skip("of another tenant").to_string(), "skipped: of another tenant");
     }

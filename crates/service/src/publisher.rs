@@ -8,7 +8,7 @@ use serde::Serialize;
 
 #[cfg(feature = "testing")]
 use crate::testing::MockProducer;
-use crate::{outcome::HandlerError, outgoing::Outgoing, published::Published};
+use crate::{handler_error::HandlerError, outgoing::Outgoing, published::Published};
 
 /// Publishes records. It is cheap to clone, and all clones share a producer.
 ///
@@ -45,11 +45,6 @@ impl Publisher {
     #[must_use]
     pub const fn of(producer: Producer) -> Self {
         Self(Sink::Producer(producer))
-    }
-
-    #[cfg(feature = "testing")]
-    pub(crate) const fn mock(mock: MockProducer) -> Self {
-        Self(Sink::Mock(mock))
     }
 
     /// Publishes a record, and waits until brokers have acknowledged it.
@@ -137,6 +132,15 @@ impl Publisher {
             #[cfg(feature = "testing")]
             Sink::Mock(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl MockProducer {
+    /// A publisher that publishes here.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher(Sink::Mock(self.clone()))
     }
 }
 

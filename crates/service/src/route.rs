@@ -19,7 +19,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How the records of a topic are handled: a handler, how often it is tried, and what becomes of what cannot be handled.
-/// Made by the methods of [`Handler`], by [`batch`] and [`by_type`](crate::by_type).
+/// Made by [`IntoRoute`], by [`batch`] and [`by_type`](crate::by_type).
 pub struct Route<S = ()> {
     build: Box<dyn FnOnce(S) -> Endpoint + Send>,
     plan: Plan,
@@ -185,10 +185,43 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
     }
 }
 
-/// A [`Route`], or a [`Handler`], which is one with the defaults.
-pub trait IntoRoute<M, S> {
+/// A [`Route`], or a [`Handler`], which becomes one with the defaults, or with those of these methods.
+///
+/// ```
+/// use std::time::Duration;
+/// use milena_service::{HandlerError, IntoRoute, Json, Meta, Router};
+///
+/// async fn on_order(Json(order): Json<serde_json::Value>, at: Meta) -> Result<(), HandlerError> {
+///     println!("{order} at {}", at.offset);
+///     Ok(())
+/// }
+///
+/// let router: Router = Router::new()
+///     .topic("orders", on_order.retry([Duration::from_secs(1), Duration::from_secs(10)]).dead_letter());
+/// ```
+pub trait IntoRoute<M, S: Clone + Send + Sync + 'static>: Sized {
     /// The route.
     fn into_route(self) -> Route<S>;
+
+    /// A route by this name; see [`Route::named`].
+    fn named(self, name: impl Into<String>) -> Route<S> {
+        self.into_route().named(name)
+    }
+
+    /// A route that tries again so often; see [`Route::retry`].
+    fn retry(self, retry: impl Into<Retry>) -> Route<S> {
+        self.into_route().retry(retry)
+    }
+
+    /// A route with a dead-letter topic; see [`Route::dead_letter`].
+    fn dead_letter(self) -> Route<S> {
+        self.into_route().dead_letter()
+    }
+
+    /// A route whose handler has so much time; see [`Route::timeout`].
+    fn timeout(self, timeout: Duration) -> Route<S> {
+        self.into_route().timeout(timeout)
+    }
 }
 
 /// Says that a route is given as itself.
@@ -199,7 +232,7 @@ pub struct AsRoute(());
 #[derive(Debug)]
 pub struct AsHandler<T>(std::marker::PhantomData<fn(T)>);
 
-impl<S> IntoRoute<AsRoute, S> for Route<S> {
+impl<S: Clone + Send + Sync + 'static> IntoRoute<AsRoute, S> for Route<S> {
     fn into_route(self) -> Self {
         self
     }

@@ -21,7 +21,7 @@ use crate::{
 /// `Router<()>`, the form that services take.
 ///
 /// ```
-/// use milena_service::{Handler, Json, Router, State};
+/// use milena_service::{IntoRoute, Json, Router, State};
 ///
 /// #[derive(Clone)]
 /// struct App { currency: &'static str }

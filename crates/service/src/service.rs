@@ -3,7 +3,6 @@
 mod error;
 mod health;
 mod intake;
-mod judge;
 mod report;
 mod running;
 mod shared;
@@ -55,7 +54,7 @@ use crate::{
 ///
 /// ```no_run
 /// use milena::{Client, Config};
-/// use milena_service::{Handler, Json, Router, Service};
+/// use milena_service::{IntoRoute, Json, Router, Service};
 ///
 /// async fn on_order(Json(order): Json<serde_json::Value>) {
 ///     println!("{order}");

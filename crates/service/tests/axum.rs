@@ -19,7 +19,7 @@ use std::{
 
 use axum::{Router as Http, routing::get};
 use milena::{Client, Config, Position, Record, testing::Cluster};
-use milena_service::{Handler, HandlerError, Json, Router, Service, State};
+use milena_service::{HandlerError, IntoRoute, Json, Router, Service, State};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

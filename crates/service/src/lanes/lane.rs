@@ -1,8 +1,12 @@
 //! The records of one key.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-use super::{Batching, End, wait_of};
+/// How many records a lane hands out at once: `None` for one.
+pub(crate) type Batching = Option<crate::route::Batching>;
 
 /// Records that are handled together: one, or a batch.
 #[derive(Debug)]
@@ -28,6 +32,19 @@ impl<T> Job<T> {
     fn into_reversed(self) -> impl Iterator<Item = T> {
         self.rest.into_iter().rev().chain([self.first])
     }
+}
+
+/// How a job has ended.
+#[derive(Debug)]
+pub(crate) enum End<T> {
+    /// It is done with.
+    Done,
+    /// It comes again, at this time.
+    Again(Job<T>, Instant),
+    /// It comes again at once, each record alone.
+    Apart(Job<T>),
+    /// Nothing in the lane goes on.
+    Halted(Job<T>),
 }
 
 /// What a lane is up to.
@@ -237,5 +254,13 @@ const fn most(batching: Batching) -> usize {
     match batching {
         Some(batching) => batching.max,
         None => 1,
+    }
+}
+
+/// How long the first record of a batch may wait for more.
+const fn wait_of(batching: Batching) -> Duration {
+    match batching {
+        Some(batching) => batching.wait,
+        None => Duration::ZERO,
     }
 }

@@ -2,7 +2,7 @@
 
 use milena::TopicPartition;
 
-use super::{Batching, lane::Weight};
+use super::lane::{Batching, Weight};
 
 /// A partition that is owned, and what is held of it.
 #[derive(Debug)]

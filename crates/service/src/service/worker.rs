@@ -10,15 +10,13 @@ use std::{
 
 use milena::Message;
 
-use super::{
-    judge::{Try, Verdict, judge},
-    shared::{Record, Shared, Target},
-};
+use super::shared::{Record, Shared, Target};
 use crate::{
     dead_letter::{self, Circumstances},
     delivery::Delivery,
     endpoint::Handling,
     failure::Failure,
+    judge::{Try, Verdict, judge},
     lanes::{End, Job},
     outcome::Outcome,
     outgoing::Outgoing,

@@ -8,7 +8,7 @@ use std::{
 
 use milena::{Error, Offset, Partition, TopicName, TopicPartition};
 
-use crate::{outgoing::Outgoing, published::Published, publisher::Publisher};
+use crate::{outgoing::Outgoing, published::Published};
 
 /// Takes the place of a producer in tests: it keeps what is published, and fails or waits when it is told to.
 ///
@@ -42,12 +42,6 @@ impl MockProducer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// A publisher that publishes here.
-    #[must_use]
-    pub fn publisher(&self) -> Publisher {
-        Publisher::mock(self.clone())
     }
 
     /// What was published, in that order.

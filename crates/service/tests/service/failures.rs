@@ -10,8 +10,8 @@ use std::{
 
 use milena::{Code, Error};
 use milena_service::{
-    Batch, DeadLetter, Handler, HandlerError, Json, Key, Outgoing, Retry, Router, ServiceError, State, batch,
-    testing::MockProducer,
+    Batch, DeadLetter, HandlerError, IntoRoute, Json, Key, Outgoing, Retry, Router, ServiceError, State,
+    batch, testing::MockProducer,
 };
 
 use crate::support::{Seen, cluster, count, numbers, pairs, produce, records, service, settled, until};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use milena_service::{
-    Batch, Handler, HandlerError, Headers, Json, Key, Meta, Outgoing, Raw, Router, State, Stopping, batch,
+    Batch, HandlerError, Headers, IntoRoute, Json, Key, Meta, Outgoing, Raw, Router, State, Stopping, batch,
 };
 
 use crate::support::{Seen, cluster, count, numbers, pairs, produce, records, service, settled};

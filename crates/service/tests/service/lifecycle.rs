@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use milena_service::{Handler, HandlerError, Json, Key, Router, State, Stopping};
+use milena_service::{HandlerError, IntoRoute, Json, Key, Router, State, Stopping};
 
 use crate::support::{Seen, cluster, connect, count, numbers, pairs, produce, service, settled, until};
 

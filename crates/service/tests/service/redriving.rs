@@ -9,7 +9,7 @@ use std::{
 };
 
 use milena::Record;
-use milena_service::{Handler, HandlerError, Json, Key, Redrive, Retry, Router, Service, State};
+use milena_service::{HandlerError, IntoRoute, Json, Key, Redrive, Retry, Router, Service, State};
 
 use crate::support::{Seen, cluster, count, numbers, produce, records, service, settled};
 

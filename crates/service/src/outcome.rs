@@ -117,6 +117,17 @@ impl HandlerError {
             done @ (Outcome::Ack(_) | Outcome::Skip(_)) => done,
         })
     }
+
+    /// The same said of one record of several that are handled together. As one outcome holds for all of them, the one
+    /// that is to be skipped must not skip the others, nor the one at which the lane halts hold up those before it: it
+    /// is a failure of them together, and each is handled alone.
+    pub(crate) fn of_one_among_others(self) -> Self {
+        match self.0 {
+            Outcome::Skip(reason) => Self::dead_letter(reason).kind("skip_of_one"),
+            Outcome::Halt(failure) => Self(Outcome::DeadLetter(failure)),
+            Outcome::Ack(_) | Outcome::Retry { .. } | Outcome::DeadLetter(_) => self,
+        }
+    }
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {

@@ -18,6 +18,7 @@ use crate::{
     dead_letter::{self, Circumstances},
     delivery::Delivery,
     endpoint::Handling,
+    envelope::caused_by,
     failure::Failure,
     lanes::{End, Job},
     outcome::Outcome,
@@ -74,7 +75,10 @@ async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
         chance: fastrand::f64(),
     };
     match judge(outcome, &target.plan, tried) {
-        Verdict::Publish(outgoing) => publish(shared, &target, job, outgoing).await,
+        Verdict::Publish(mut outgoing) => {
+            caused_by(&mut outgoing, &job.first.message);
+            publish(shared, &target, job, outgoing).await
+        }
         Verdict::Skip(reason) => {
             tracing::info!(place = %place(&job.first.message), %reason, "skipped");
             done(shared, &job)

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use milena::Message;
 use uuid::{NoContext, Timestamp, Uuid};
 
+#[cfg(feature = "testing")]
+pub(crate) use attributes::is_json;
 pub(crate) use attributes::{Attributes, Data, broken};
 
 use crate::{

@@ -44,6 +44,8 @@ pub use event::{Codec, CodecError, Event, JsonCodec, UpcastError};
 pub use extract::{Batch, Ext, Extract, FromKey, FromRef, Headers, Json, Key, Meta, Raw, State, Stopping};
 pub use failure::{BoxError, Failure};
 pub use handler::Handler;
+#[cfg(feature = "derive")]
+pub use milena_derive::Event;
 pub use naming::Naming;
 pub use newer::{Newer, NewerVersion};
 pub use outcome::{HandlerError, IntoOutcome, Outcome};

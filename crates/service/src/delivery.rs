@@ -9,6 +9,8 @@ use std::{
 use milena::{Message, TopicName};
 use tokio::sync::watch;
 
+use crate::newer::Newer;
+
 /// A record, or with a [batch handler](crate::batch) several of one partition, on the way to a handler: what
 /// [extractors](crate::Extract) read, and what layers see. It is cheap to clone.
 #[derive(Clone)]
@@ -25,6 +27,8 @@ pub struct Delivery {
 pub(crate) struct Place {
     pub(crate) group: String,
     pub(crate) handler: String,
+    /// What becomes of events of versions that are not known yet.
+    pub(crate) newer: Newer,
     /// Turns true when the service begins to stop.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -118,6 +122,10 @@ impl Delivery {
             place: Arc::clone(&self.place),
             extensions: self.extensions.clone(),
         })
+    }
+
+    pub(crate) fn newer(&self) -> Newer {
+        self.place.newer
     }
 
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {

@@ -2,8 +2,6 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
-    fmt,
     future::{self, Future},
     ops::Deref,
     sync::Arc,
@@ -14,7 +12,7 @@ use milena::{Message, Offset, Partition, TopicName};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::{delivery::Delivery, handler_error::HandlerError};
+use crate::{delivery::Delivery, handler_error::HandlerError, undecodable::Undecodable};
 
 /// An argument of handlers, made from what was delivered and the state of the router. The order of the arguments does not
 /// matter, and several may read the same record.
@@ -265,7 +263,7 @@ impl<S: Sync> Extract<S> for Stopping {
 
 /// What is extracted from each record of a [batch](crate::batch), in the order of their offsets.
 ///
-/// If one of them cannot be extracted, the records are handled one by one, so that it alone fails.
+/// If one of them cannot be extracted, the records are handled one by one, so that it alone fails, or is skipped.
 #[derive(Clone, Debug)]
 pub struct Batch<T>(pub Vec<T>);
 
@@ -287,12 +285,16 @@ impl<T> IntoIterator for Batch<T> {
 }
 
 impl<S: Sync, T: Extract<S>> Extract<S> for Batch<T> {
-    type Rejection = T::Rejection;
+    type Rejection = HandlerError;
 
-    async fn extract(delivery: &Delivery, state: &S) -> Result<Self, T::Rejection> {
+    async fn extract(delivery: &Delivery, state: &S) -> Result<Self, HandlerError> {
+        let rejected = |rejection: T::Rejection| {
+            let error: HandlerError = rejection.into();
+            if delivery.len() > 1 { error.of_one_among_others() } else { error }
+        };
         let mut all = Vec::with_capacity(delivery.len());
         for one in delivery.each() {
-            all.push(T::extract(&one, state).await?);
+            all.push(T::extract(&one, state).await.map_err(rejected)?);
         }
         Ok(Self(all))
     }
@@ -313,40 +315,5 @@ impl<S: Sync, A: Extract<S>, B: Extract<S>, C: Extract<S>> Extract<S> for (A, B,
     async fn extract(delivery: &Delivery, state: &S) -> Result<Self, HandlerError> {
         let (first, second) = <(A, B)>::extract(delivery, state).await?;
         Ok((first, second, C::extract(delivery, state).await.map_err(Into::into)?))
-    }
-}
-
-/// A record that is not what its handler asks for. Trying again does not help: it is dead-lettered.
-#[non_exhaustive]
-#[derive(Debug)]
-pub enum Undecodable {
-    /// There is no value: a tombstone.
-    NoValue,
-    /// There is no key.
-    NoKey,
-    /// The key is not text.
-    Key(std::str::Utf8Error),
-    /// The value is not the JSON that was expected.
-    Json(serde_json::Error),
-}
-
-impl fmt::Display for Undecodable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoValue => f.write_str("the record has no value (a tombstone)"),
-            Self::NoKey => f.write_str("the record has no key"),
-            Self::Key(_) => f.write_str("the key is not UTF-8"),
-            Self::Json(_) => f.write_str("the value is not the JSON that the handler asks for"),
-        }
-    }
-}
-
-impl Error for Undecodable {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::NoValue | Self::NoKey => None,
-            Self::Key(error) => Some(error),
-            Self::Json(error) => Some(error),
-        }
     }
 }

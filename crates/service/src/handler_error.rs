@@ -67,6 +67,17 @@ impl HandlerError {
         })
     }
 
+    /// The same said of one record of several that are handled together. As one outcome holds for all of them, the one
+    /// that is to be skipped must not skip the others, nor the one at which the lane halts hold up those before it: it
+    /// is a failure of them together, and each is handled alone.
+    pub(crate) fn of_one_among_others(self) -> Self {
+        match self.0 {
+            Fault::Skip(reason) => Self::dead_letter(reason).kind("skip_of_one"),
+            Fault::Halt(failure) => Self(Fault::DeadLetter(failure)),
+            Fault::Retry { .. } | Fault::DeadLetter(_) => self,
+        }
+    }
+
     pub(crate) fn into_fault(self) -> Fault {
         self.0
     }

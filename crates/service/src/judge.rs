@@ -72,7 +72,7 @@ mod tests {
 
     fn plan(dead_letters: DeadLetters) -> Plan {
         let retry = Retry::from([100 * MS, 200 * MS]);
-        Plan { name: None, retry, dead_letters, timeout: MS, batching: None }
+        Plan { retry, dead_letters, timeout: MS, ..Plan::default() }
     }
 
     fn tried(attempt: u32) -> Try {

@@ -9,6 +9,9 @@ mod clock;
 mod dead_letter;
 mod delivery;
 mod endpoint;
+mod envelope;
+mod ev;
+mod event;
 mod extract;
 mod failure;
 mod handler;
@@ -17,6 +20,7 @@ mod judge;
 mod lanes;
 mod metrics;
 mod naming;
+mod newer;
 mod outcome;
 mod outgoing;
 mod panics;
@@ -29,18 +33,24 @@ mod router;
 mod service;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod topic;
+mod undecodable;
 
 pub use by_type::{AsByType, ByType, by_type};
 pub use dead_letter::DeadLetter;
 pub use delivery::Delivery;
 pub use endpoint::{Endpoint, Handling};
-pub use extract::{
-    Batch, Ext, Extract, FromKey, FromRef, Headers, Json, Key, Meta, Raw, State, Stopping, Undecodable,
-};
+pub use envelope::Envelope;
+pub use ev::Ev;
+pub use event::{Codec, CodecError, Event, JsonCodec, UpcastError};
+pub use extract::{Batch, Ext, Extract, FromKey, FromRef, Headers, Json, Key, Meta, Raw, State, Stopping};
 pub use failure::{BoxError, Failure};
 pub use handler::Handler;
 pub use handler_error::HandlerError;
+#[cfg(feature = "derive")]
+pub use milena_derive::Event;
 pub use naming::Naming;
+pub use newer::{Newer, NewerVersion};
 pub use outcome::{IntoOutcome, Outcome};
 pub use outgoing::Outgoing;
 pub use published::Published;
@@ -50,3 +60,14 @@ pub use retry::Retry;
 pub use route::{AsHandler, AsRoute, IntoRoute, Route, batch};
 pub use router::Router;
 pub use service::{HaltedLane, Health, Running, Service, ServiceError};
+pub use topic::{Emit, Topic};
+pub use undecodable::Undecodable;
+
+/// What the derive macro writes down: nobody else's business.
+#[doc(hidden)]
+pub mod __private {
+    pub use bytes::Bytes;
+    pub use serde_json::Value;
+
+    pub use crate::event::{IntoUpcast, key_of};
+}

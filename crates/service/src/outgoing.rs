@@ -78,8 +78,12 @@ impl Outgoing {
     }
 
     pub(crate) fn header_field(mut self, name: Cow<'static, str>, value: Option<Bytes>) -> Self {
-        self.headers.push((name, value));
+        self.add_header(name, value);
         self
+    }
+
+    pub(crate) fn add_header(&mut self, name: Cow<'static, str>, value: Option<Bytes>) {
+        self.headers.push((name, value));
     }
 
     /// The topic.

@@ -9,7 +9,7 @@ use std::{
 use milena::{Client, Commit, Isolation, Message, Offset, OffsetSpec, Position, TopicName, TopicPartition};
 
 use crate::{
-    clock::Clock,
+    clock,
     dead_letter::{self, DeadLetter},
     publisher::Publisher,
     service::ServiceError,
@@ -158,8 +158,7 @@ impl Redrive {
                 Commit::Manual
             })
             .build()?;
-        let clock = Clock::start();
-        let began = clock.now();
+        let began = clock::now();
         while !is_done(&consumer, &mut left) {
             let Some(message) = next(&consumer).await? else { continue };
             let fate = self.judge(&message);

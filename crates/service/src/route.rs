@@ -11,6 +11,7 @@ use crate::{
     endpoint::Endpoint,
     failure::BoxError,
     handler::{Bound, Handler},
+    newer::Newer,
     outcome::Outcome,
     retry::Retry,
 };
@@ -34,6 +35,7 @@ pub(crate) struct Plan {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) timeout: Duration,
     pub(crate) batching: Option<Batching>,
+    pub(crate) newer: Newer,
 }
 
 impl Default for Plan {
@@ -44,6 +46,7 @@ impl Default for Plan {
             dead_letters: DeadLetters::None,
             timeout: TIMEOUT,
             batching: None,
+            newer: Newer::default(),
         }
     }
 }
@@ -111,6 +114,13 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.plan.timeout = timeout;
+        self
+    }
+
+    /// What becomes of events of a version that is newer than this build knows. The default is [`Newer::DeadLetter`].
+    #[must_use]
+    pub fn on_newer(mut self, newer: Newer) -> Self {
+        self.plan.newer = newer;
         self
     }
 

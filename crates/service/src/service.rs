@@ -346,7 +346,7 @@ fn check_setup(group: &str, entries: &[Entry]) -> Result<(), ServiceError> {
 
 fn place(group: &str, topic: &TopicName, plan: &Plan, stopping: watch::Receiver<bool>) -> Arc<Place> {
     let handler = plan.name.clone().unwrap_or_else(|| topic.to_string());
-    Arc::new(Place { group: group.to_owned(), handler, stopping })
+    Arc::new(Place { group: group.to_owned(), handler, newer: plan.newer, stopping })
 }
 
 impl fmt::Debug for Service {

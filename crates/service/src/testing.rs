@@ -1,5 +1,6 @@
 //! Tools for tests: feature `testing`.
 
+pub mod golden;
 mod mock;
 mod router;
 

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::shared::Shared;
+use crate::clock;
 
 /// A check that is asked for readiness: `Err` tells why not.
 pub(super) type Check = (String, Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
@@ -82,7 +83,7 @@ impl Health {
 
     /// Has the lanes that have halted try again: after what stopped them is mended.
     pub fn retry_halted(&self) {
-        self.shared.lanes().retry_halted(self.shared.clock.now());
+        self.shared.lanes().retry_halted(clock::now());
         self.shared.bell.notify_one();
     }
 }

@@ -18,6 +18,7 @@ use super::{
     shared::{Record, Shared},
     worker,
 };
+use crate::clock;
 
 /// The service's task.
 pub(super) struct Intake {
@@ -40,7 +41,7 @@ impl Intake {
         let ended = self.read(consumer).await;
         // A service that fails stops as one that is told to.
         self.shared.stopping.send_replace(true);
-        let until = self.shared.clock.now() + self.drain_timeout;
+        let until = clock::now() + self.drain_timeout;
         self.drain(until).await;
         let closed = consumer.close().await;
         ended.and_then(|()| closed.map_err(ServiceError::Client))
@@ -71,7 +72,7 @@ impl Intake {
     /// Brings lanes, workers and paused partitions up to date.
     fn arrange(&mut self, consumer: &Consumer) -> (bool, Option<Instant>) {
         let mut lanes = self.shared.lanes();
-        lanes.tick(self.shared.clock.now());
+        lanes.tick(clock::now());
         let (pause, resume) = lanes.pauses();
         let hired = lanes.hire();
         let (has_room, deadline) = (lanes.has_room(), lanes.deadline());
@@ -92,7 +93,7 @@ impl Intake {
     /// Puts records into their lanes.
     fn take(&self, batch: &Batch) {
         let Some(target) = self.shared.routes.get(batch.topic()) else { return };
-        let now = self.shared.clock.now();
+        let now = clock::now();
         self.shared.standing().recovered(batch.topic_partition());
         let mut lanes = self.shared.lanes();
         // A partition that was given up meanwhile is the next owner's.

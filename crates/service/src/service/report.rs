@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use milena::Client;
 
 use super::shared::{Shared, Target};
-use crate::metrics::Text;
+use crate::{clock, metrics::Text};
 
 /// Makes the page. It is cheap to clone.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ fn lanes(text: &mut Text, shared: &Shared) {
     let lanes = shared.lanes();
     let held: Vec<_> = lanes.partitions().map(|(partition, held)| (partition.clone(), held)).collect();
     let running = lanes.running();
-    let now = shared.clock.now();
+    let now = clock::now();
     let ages = lanes
         .oldest()
         .into_iter()

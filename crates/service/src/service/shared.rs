@@ -12,8 +12,8 @@ use milena::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    clock::Clock, delivery::Place, endpoint::Endpoint, failure::Failure, lanes::Lanes,
-    metrics::HandlerMeters, publisher::Publisher, route::Plan,
+    delivery::Place, endpoint::Endpoint, failure::Failure, lanes::Lanes, metrics::HandlerMeters,
+    publisher::Publisher, route::Plan,
 };
 
 /// What a service's task, its workers, and those who ask after it share.
@@ -24,7 +24,6 @@ pub(super) struct Shared {
     pub(super) bell: Notify,
     pub(super) routes: HashMap<TopicName, Arc<Target>>,
     pub(super) publisher: Publisher,
-    pub(super) clock: Clock,
     pub(super) stopping: watch::Sender<bool>,
     /// Set before anything runs: the consumer's listener needs all the rest first.
     pub(super) consumer: OnceLock<Arc<Consumer>>,
@@ -112,7 +111,6 @@ impl Shared {
             bell: Notify::new(),
             routes,
             publisher,
-            clock: Clock::start(),
             stopping,
             consumer: OnceLock::new(),
             state: Mutex::default(),

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet, time};
 
 use super::shared::Shared;
-use crate::{extract::Stopping, failure::BoxError, panics, retry::Retry};
+use crate::{clock, extract::Stopping, failure::BoxError, panics, retry::Retry};
 
 /// A run of a task.
 type Run = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
@@ -55,7 +55,7 @@ async fn supervise(task: Task, stop: watch::Receiver<bool>, shared: Arc<Shared>)
     let mut failures: u32 = 0;
     loop {
         let mut run = (task.start)(Stopping::new(stop.clone()));
-        let began = shared.clock.now();
+        let began = clock::now();
         let ended = panics::caught(AssertUnwindSafe(|context: &mut std::task::Context<'_>| {
             run.as_mut().poll(context)
         }))
@@ -70,7 +70,7 @@ async fn supervise(task: Task, stop: watch::Receiver<bool>, shared: Arc<Shared>)
             break;
         }
         // Who has run for long has failed for another reason than before.
-        let has_run_long = shared.clock.now().saturating_duration_since(began) > Duration::from_secs(60);
+        let has_run_long = clock::now().saturating_duration_since(began) > Duration::from_secs(60);
         failures = if has_run_long { 1 } else { failures.saturating_add(1) };
         let delay = waits.delay(failures, 0.5 + fastrand::f64() / 2.0).unwrap_or_default();
         tracing::error!(task = task.name, error, ?delay, "a task has failed: it is started again");

@@ -12,9 +12,11 @@ use milena::Message;
 
 use super::shared::{Record, Shared, Target};
 use crate::{
+    clock,
     dead_letter::{self, Circumstances},
     delivery::Delivery,
     endpoint::Handling,
+    envelope::caused_by,
     failure::Failure,
     judge::{Try, Verdict, judge},
     lanes::{End, Job},
@@ -35,7 +37,7 @@ pub(super) async fn work(shared: Arc<Shared>) {
         let Some((id, job)) = ({
             let mut lanes = shared.lanes();
             if let Some((id, end)) = ended.take() {
-                lanes.finish(shared.clock.now(), id, end);
+                lanes.finish(clock::now(), id, end);
                 shared.bell.notify_one();
             }
             lanes.take_or_retire()
@@ -57,12 +59,12 @@ async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
     }
     if is_for_another_group(&job.first.message, &shared.group) {
         target.meters.outcome("skip", "");
-        return done(shared, &job);
+        return done(&job);
     }
     for record in job.iter_mut() {
         record.attempts = record.attempts.saturating_add(1);
     }
-    let outcome = attempt(shared, &target, &job).await;
+    let outcome = attempt(&target, &job).await;
     let error_type = outcome.failure().map_or("", Failure::kind);
     target.meters.outcome(outcome.name(), error_type);
     let tried = Try {
@@ -72,12 +74,15 @@ async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
         chance: fastrand::f64(),
     };
     match judge(outcome, &target.plan, tried) {
-        Verdict::Publish(outgoing) => publish(shared, &target, job, outgoing).await,
+        Verdict::Publish(mut outgoing) => {
+            caused_by(&mut outgoing, &job.first.message);
+            publish(shared, &target, job, outgoing).await
+        }
         Verdict::Skip(reason) => {
             tracing::info!(place = %place(&job.first.message), %reason, "skipped");
-            done(shared, &job)
+            done(&job)
         }
-        Verdict::Again(failure, delay) => again(shared, job, &failure, delay),
+        Verdict::Again(failure, delay) => again(job, &failure, delay),
         Verdict::Apart(failure) => {
             tracing::warn!(place = %place(&job.first.message), records = job.len(), error = %failure, "a batch could not be handled: its records are handled one by one");
             for record in job.iter_mut() {
@@ -97,11 +102,11 @@ async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
 }
 
 /// Runs the handler once. A panic and a timeout are failures like any other.
-async fn attempt(shared: &Shared, target: &Target, job: &Job<Record>) -> Outcome {
+async fn attempt(target: &Target, job: &Job<Record>) -> Outcome {
     let rest = job.rest.iter().map(|record| record.message.clone()).collect();
     let delivery =
         Delivery::new(job.first.message.clone(), rest, job.first.attempts, Arc::clone(&target.place));
-    let began = shared.clock.now();
+    let began = clock::now();
     let timeout = target.plan.timeout;
     #[expect(clippy::disallowed_methods, reason = "handlers are the user's, and may hang")]
     let outcome = match tokio::time::timeout(timeout, unwinding(target, delivery)).await {
@@ -111,7 +116,7 @@ async fn attempt(shared: &Shared, target: &Target, job: &Job<Record>) -> Outcome
             Outcome::Retry { failure: Failure::named("timeout", said), after: None }
         }
     };
-    target.meters.handled(shared.clock.now().saturating_duration_since(began));
+    target.meters.handled(clock::now().saturating_duration_since(began));
     outcome
 }
 
@@ -132,10 +137,10 @@ async fn unwinding(target: &Target, delivery: Delivery) -> Outcome {
 /// Publishes what the handler wants published. Only then is the job done.
 async fn publish(shared: &Shared, target: &Target, job: Job<Record>, outgoing: Vec<Outgoing>) -> End<Record> {
     if outgoing.is_empty() {
-        return done(shared, &job);
+        return done(&job);
     }
     match shared.publisher.send_all(&outgoing).await {
-        Ok(_) => done(shared, &job),
+        Ok(_) => done(&job),
         Err(error) if is_refused_for_good(&error) => {
             let failure = Failure::new(error).with_kind("publish".into());
             let tried =
@@ -148,7 +153,7 @@ async fn publish(shared: &Shared, target: &Target, job: Job<Record>, outgoing: V
             }
         }
         // The brokers' trouble is not the record's: this is no try that counts.
-        Err(error) => stuck(shared, job, &error),
+        Err(error) => stuck(job, &error),
     }
 }
 
@@ -160,7 +165,7 @@ async fn bury(shared: &Shared, target: &Target, mut job: Job<Record>, failure: F
         group: &shared.group,
         handler: &target.place.handler,
         attempts: record.attempts,
-        first_failed_at: *record.first_failed_at.get_or_insert_with(|| shared.clock.wall()),
+        first_failed_at: *record.first_failed_at.get_or_insert_with(clock::wall),
     };
     let letter = dead_letter::letter(topic, &record.message, &failure, about);
     let mut sent = shared.publisher.send(&letter).await;
@@ -171,38 +176,37 @@ async fn bury(shared: &Shared, target: &Target, mut job: Job<Record>, failure: F
         Ok(_) => {
             tracing::warn!(place = %place(&record.message), %topic, error = %failure, "dead-lettered");
             target.meters.dead_letter(failure.kind());
-            done(shared, &job)
+            done(&job)
         }
         Err(error) => {
             record.doomed = Some(failure);
-            stuck(shared, job, &error)
+            stuck(job, &error)
         }
     }
 }
 
 /// The job is done, and may be committed.
-fn done(shared: &Shared, job: &Job<Record>) -> End<Record> {
+fn done(job: &Job<Record>) -> End<Record> {
     for record in job.iter() {
         record.message.ack();
-        let age =
-            u64::try_from(shared.clock.unix_ms().saturating_sub(record.message.timestamp())).unwrap_or(0);
+        let age = u64::try_from(clock::unix_ms().saturating_sub(record.message.timestamp())).unwrap_or(0);
         let has_timestamp = record.message.timestamp() >= 0;
         record.target.meters.completed(has_timestamp.then(|| Duration::from_millis(age)));
     }
     End::Done
 }
 
-fn again(shared: &Shared, mut job: Job<Record>, failure: &Failure, delay: Duration) -> End<Record> {
+fn again(mut job: Job<Record>, failure: &Failure, delay: Duration) -> End<Record> {
     tracing::warn!(place = %place(&job.first.message), attempt = job.first.attempts, ?delay, error = %failure, "a record could not be handled: it is tried again");
     for record in job.iter_mut() {
-        record.first_failed_at.get_or_insert_with(|| shared.clock.wall());
+        record.first_failed_at.get_or_insert_with(clock::wall);
     }
     job.first.trouble = Some(failure.to_string());
-    End::Again(job, shared.clock.now() + delay)
+    End::Again(job, clock::now() + delay)
 }
 
 /// What is to be published cannot be: it is tried again for as long as it takes.
-fn stuck(shared: &Shared, mut job: Job<Record>, error: &milena::Error) -> End<Record> {
+fn stuck(mut job: Job<Record>, error: &milena::Error) -> End<Record> {
     let waits = Retry::times(u32::MAX - 1).backoff(Duration::from_millis(100), 2, Duration::from_secs(10));
     job.first.stuck = job.first.stuck.saturating_add(1);
     let delay = waits.delay(job.first.stuck, fastrand::f64()).unwrap_or_default();
@@ -212,7 +216,7 @@ fn stuck(shared: &Shared, mut job: Job<Record>, error: &milena::Error) -> End<Re
         // The handler runs again, which is no try that counts.
         record.attempts = record.attempts.saturating_sub(u32::from(record.doomed.is_none()));
     }
-    End::Again(job, shared.clock.now() + delay)
+    End::Again(job, clock::now() + delay)
 }
 
 fn halted(mut job: Job<Record>, failure: &Failure) -> End<Record> {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::{
     delivery::{Delivery, Place},
     endpoint::Endpoint,
+    envelope::caused_by,
     outcome::Outcome,
     outgoing::Outgoing,
     router::Router,
@@ -49,7 +50,8 @@ impl TestRouter {
         let (stopping, _) = watch::channel(false);
         let target = |entry: crate::router::Entry| {
             let handler = entry.plan.name.unwrap_or_else(|| entry.topic.to_string());
-            let place = Place { group: "test".to_owned(), handler, stopping: stopping.subscribe() };
+            let (group, newer) = ("test".to_owned(), entry.plan.newer);
+            let place = Place { group, handler, newer, stopping: stopping.subscribe() };
             (entry.topic, (entry.endpoint, Arc::new(place)))
         };
         Self {
@@ -83,10 +85,12 @@ impl TestRouter {
         let Some((endpoint, place)) = self.targets.get(first.topic()) else {
             panic!("the router has no topic {:?}; it has {:?}", first.topic(), self.targets.keys());
         };
+        let cause = first.clone();
         let delivery = Delivery::new(first, messages.into(), 1, Arc::clone(place));
         let mut handling = endpoint.handle(delivery);
-        let outcome = std::future::poll_fn(|context| handling.poll_outcome(context)).await;
-        if let Outcome::Ack(outgoing) = &outcome {
+        let mut outcome = std::future::poll_fn(|context| handling.poll_outcome(context)).await;
+        if let Outcome::Ack(outgoing) = &mut outcome {
+            caused_by(outgoing, &cause);
             lock(&self.published).extend(outgoing.iter().cloned());
         }
         outcome

@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod events;
 mod failures;
 mod handling;
 mod lifecycle;

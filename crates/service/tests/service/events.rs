@@ -1,0 +1,94 @@
+//! Events through a service: who caused what, and what is newer than it.
+
+use milena_service::{
+    DeadLetter, Emit, Envelope, Ev, Event, IntoRoute, JsonCodec, Newer, Outgoing, Router, State, Topic,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::support::{Seen, cluster, records, service, settled, until};
+
+#[derive(Serialize, Deserialize)]
+struct Ordered(u64);
+
+impl Event for Ordered {
+    const TYPE: &'static str = "ordered";
+    type Codec = JsonCodec;
+}
+
+#[derive(Serialize, Deserialize)]
+struct Charged(u64);
+
+impl Event for Charged {
+    const TYPE: &'static str = "charged";
+    type Codec = JsonCodec;
+}
+
+const ORDERS: Topic<Ordered> = Topic::new("orders");
+const CHARGES: Topic<Charged> = Topic::new("charges");
+
+async fn charge(State(seen): State<Seen>, Ev(Ordered(id)): Ev<Ordered>) -> Emit<Charged> {
+    seen.note("order", &id.to_string());
+    Emit(CHARGES, Charged(id))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_emits_tells_what_caused_it() {
+    let (cluster, client) = cluster(1).await;
+    cluster.create_topic("charges", 1).await.unwrap();
+    let publisher = milena_service::Publisher::start(&client).unwrap();
+    let mut envelope = Envelope::now::<Ordered>();
+    envelope.correlation_id = Some("request-1".to_owned());
+    publisher.send(&ORDERS.outgoing_with(envelope.clone(), &Ordered(7)).unwrap()).await.unwrap();
+
+    let router = Router::new().topic(ORDERS, charge).with_state(Seen::default());
+    let running = service(&client, router).start().await.unwrap();
+    settled(&running).await;
+
+    let charged = records(&client, "charges", 1).await.remove(0);
+    assert_eq!(CHARGES.read(&charged).unwrap().unwrap().0, 7);
+    let caused = Envelope::read(&charged).unwrap().unwrap();
+    assert_eq!(caused.causation_id, Some(envelope.id));
+    assert_eq!(caused.correlation_id.as_deref(), Some("request-1"));
+}
+
+/// A version that [`Ordered`] does not know, and one that it does.
+async fn newer_and_known(client: &milena::Client) {
+    let publisher = milena_service::Publisher::start(client).unwrap();
+    let newer = Outgoing::new("orders", "{}").header("ce_type", "ordered").header("ce_dataversion", "2");
+    publisher.send_all(&[newer, ORDERS.outgoing(&Ordered(8)).unwrap()]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_newer_version_is_dead_lettered_at_once_or_skipped() {
+    for newer in [Newer::DeadLetter, Newer::Skip] {
+        let (cluster, client) = cluster(1).await;
+        cluster.create_topic("charges", 1).await.unwrap();
+        newer_and_known(&client).await;
+        let seen = Seen::default();
+        let router =
+            Router::new().topic(ORDERS, charge.dead_letter().on_newer(newer)).with_state(seen.clone());
+        let running = service(&client, router).start().await.unwrap();
+        settled(&running).await;
+        assert_eq!(seen.of("order"), ["8"]);
+        if newer == Newer::DeadLetter {
+            let letter = DeadLetter::of(&records(&client, "orders.billing.dlq", 1).await[0]).unwrap();
+            assert_eq!((letter.error_type.as_str(), letter.attempts), ("newer_version", 1));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_newer_version_halts_its_lane_where_the_route_says_so() {
+    let (_cluster, client) = cluster(1).await;
+    newer_and_known(&client).await;
+    let seen = Seen::default();
+    let router =
+        Router::new().topic(ORDERS, charge.dead_letter().on_newer(Newer::Halt)).with_state(seen.clone());
+    let running = service(&client, router).start().await.unwrap();
+    let health = running.health();
+    until("the lane has halted", || !health.halted().is_empty()).await;
+    let halted = health.halted().remove(0);
+    assert_eq!(halted.offset.0, 0);
+    assert!(halted.error.contains("version 2; versions up to 1"), "{}", halted.error);
+    assert_eq!(seen.len(), 0, "what has no key either waits behind it");
+}

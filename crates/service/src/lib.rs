@@ -5,6 +5,7 @@
 #![expect(dead_code, reason = "the service that uses it comes next")]
 
 mod delivery;
+mod done;
 mod endpoint;
 mod extract;
 mod failure;
@@ -16,6 +17,7 @@ mod route;
 mod router;
 
 pub use delivery::Delivery;
+pub use done::Done;
 pub use endpoint::{Endpoint, Handling};
 pub use extract::{
     Batch, Ext, Extract, FromKey, FromRef, Headers, Json, Key, Meta, Raw, State, Stopping, Undecodable,

@@ -4,6 +4,7 @@
 
 #![expect(dead_code, reason = "the service that uses it comes next")]
 
+mod clock;
 mod delivery;
 mod done;
 mod endpoint;
@@ -15,6 +16,7 @@ mod outgoing;
 mod retry;
 mod route;
 mod router;
+mod table;
 
 pub use delivery::Delivery;
 pub use done::Done;
@@ -29,3 +31,7 @@ pub use outgoing::Outgoing;
 pub use retry::Retry;
 pub use route::{AsHandler, AsRoute, IntoRoute, Route, batch};
 pub use router::Router;
+pub use table::{
+    Decode, DecodeJson, LogPosition, OnUndecodable, Table, TableBuilder, TableChanges, TableError,
+    TableHealth,
+};

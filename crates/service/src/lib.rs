@@ -5,6 +5,7 @@
 #![expect(dead_code, reason = "the service that uses it comes next")]
 
 mod clock;
+mod dedup;
 mod delivery;
 mod done;
 mod endpoint;
@@ -18,6 +19,7 @@ mod route;
 mod router;
 mod table;
 
+pub use dedup::{Dedup, DedupStore, Deduplicated, MemoryDedup, TopicDedup, TopicDedupBuilder};
 pub use delivery::Delivery;
 pub use done::Done;
 pub use endpoint::{Endpoint, Handling};

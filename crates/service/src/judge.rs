@@ -3,17 +3,17 @@
 use std::{borrow::Cow, time::Duration};
 
 use crate::{
+    done::Done,
     failure::Failure,
     outcome::Outcome,
-    outgoing::Outgoing,
     route::{DeadLetters, Plan},
 };
 
 /// What is done about an outcome.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// Publish this, and then the records are done.
-    Publish(Vec<Outgoing>),
+    /// The records are done when this is.
+    Finish(Done),
     /// The records are done: there was nothing to do, for this reason.
     Skip(Cow<'static, str>),
     /// Try again after this time.
@@ -50,7 +50,7 @@ pub(crate) fn judge(outcome: Outcome, plan: &Plan, tried: Try) -> Verdict {
         false => Verdict::Halt(failure),
     };
     match outcome {
-        Outcome::Ack(outgoing) => Verdict::Publish(outgoing),
+        Outcome::Ack(left) => Verdict::Finish(left),
         Outcome::Skip(reason) => Verdict::Skip(reason),
         // It may have failed because the service is stopping.
         _ if tried.is_stopping => Verdict::GiveBack,
@@ -122,7 +122,7 @@ mod tests {
         assert!(matches!(stopping(retry()), Verdict::GiveBack));
         assert!(matches!(stopping(Outcome::DeadLetter(Failure::named("a", "b"))), Verdict::GiveBack));
         assert!(matches!(stopping(Outcome::Halt(Failure::named("a", "b"))), Verdict::GiveBack));
-        assert!(matches!(stopping(Outcome::ack()), Verdict::Publish(_)), "what is done is done");
+        assert!(matches!(stopping(Outcome::ack()), Verdict::Finish(_)), "what is done is done");
         assert!(matches!(stopping(Outcome::Skip("no".into())), Verdict::Skip(_)));
     }
 }

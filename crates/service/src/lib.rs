@@ -7,7 +7,9 @@ pub mod axum;
 mod by_type;
 mod clock;
 mod dead_letter;
+mod dedup;
 mod delivery;
+mod done;
 mod endpoint;
 mod envelope;
 mod ev;
@@ -31,14 +33,18 @@ mod retry;
 mod route;
 mod router;
 mod service;
+mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod topic;
+mod trace;
 mod undecodable;
 
 pub use by_type::{AsByType, ByType, by_type};
 pub use dead_letter::DeadLetter;
+pub use dedup::{Dedup, DedupStore, Deduplicated, MemoryDedup, TopicDedup, TopicDedupBuilder};
 pub use delivery::Delivery;
+pub use done::Done;
 pub use endpoint::{Endpoint, Handling};
 pub use envelope::Envelope;
 pub use ev::Ev;
@@ -60,6 +66,10 @@ pub use retry::Retry;
 pub use route::{AsHandler, AsRoute, IntoRoute, Route, batch};
 pub use router::Router;
 pub use service::{HaltedLane, Health, Running, Service, ServiceError};
+pub use table::{
+    Decode, DecodeJson, LogPosition, OnUndecodable, Table, TableBuilder, TableChanges, TableError,
+    TableHealth,
+};
 pub use topic::{Emit, Topic};
 pub use undecodable::Undecodable;
 

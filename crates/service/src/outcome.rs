@@ -3,6 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use crate::{
+    done::Done,
     failure::Failure,
     handler_error::{Fault, HandlerError},
     outgoing::Outgoing,
@@ -12,8 +13,9 @@ use crate::{
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum Outcome {
-    /// Done. What is to be published is acknowledged by brokers before the record is.
-    Ack(Vec<Outgoing>),
+    /// Done. What is to be published is acknowledged by brokers, and what is to be done [then](Self::then) is done,
+    /// before the record is acknowledged.
+    Ack(Done),
     /// Not done: try again, after the delay of the route's [`Retry`](crate::Retry) or of `after`. When the tries are
     /// spent, the record is dead-lettered.
     Retry {
@@ -34,7 +36,20 @@ impl Outcome {
     /// Done, with nothing to publish.
     #[must_use]
     pub const fn ack() -> Self {
-        Self::Ack(Vec::new())
+        Self::Ack(Done::new())
+    }
+
+    /// Adds what is to be done when everything was published, before the record is acknowledged: see [`Done::then`]. If
+    /// the record is not done, there is nothing to do then, and `step` is dropped.
+    #[must_use]
+    pub fn then<F>(mut self, step: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        if let Self::Ack(done) = &mut self {
+            done.then(step);
+        }
+        self
     }
 
     /// Whether the record is done.
@@ -99,7 +114,7 @@ impl IntoOutcome for HandlerError {
 
 impl IntoOutcome for Outgoing {
     fn into_outcome(self) -> Outcome {
-        Outcome::Ack(vec![self])
+        Outcome::Ack(vec![self].into())
     }
 }
 
@@ -138,14 +153,14 @@ impl<A: IntoOutcome, B: IntoOutcome, C: IntoOutcome> IntoOutcome for (A, B, C) {
 
 /// Everything that all publish, or the first that is something else.
 fn all(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
-    let mut published = Vec::new();
+    let mut done = Done::new();
     for outcome in outcomes {
         match outcome {
-            Outcome::Ack(more) => published.extend(more),
+            Outcome::Ack(more) => done.merge(more),
             other => return other,
         }
     }
-    Outcome::Ack(published)
+    Outcome::Ack(done)
 }
 
 #[cfg(test)]
@@ -159,10 +174,10 @@ mod tests {
         assert!(().into_outcome().is_ack());
         assert!(None::<Outgoing>.into_outcome().is_ack());
         let to = |topic: &'static str| Outgoing::new(topic, "v");
-        let Outcome::Ack(published) = vec![to("a"), to("b")].into_outcome() else { panic!("no ack") };
-        assert_eq!(published.len(), 2);
-        let Outcome::Ack(published) = (to("a"), Some(to("b"))).into_outcome() else { panic!("no ack") };
-        assert_eq!(published.len(), 2);
+        let Outcome::Ack(done) = vec![to("a"), to("b")].into_outcome() else { panic!("no ack") };
+        assert_eq!(done.outgoing().len(), 2);
+        let Outcome::Ack(done) = (to("a"), Some(to("b"))).into_outcome() else { panic!("no ack") };
+        assert_eq!(done.outgoing().len(), 2);
         let refused: Result<(), HandlerError> = Err(HandlerError::dead_letter("bad"));
         assert!(
             matches!((to("a"), refused).into_outcome(), Outcome::DeadLetter(failure) if failure.kind() == "rejected")

@@ -259,7 +259,7 @@ mod tests {
         let Outcome::Ack(published) = (emit(0.5), vec![emit(1.5), emit(2.5)]).into_outcome() else {
             panic!("no ack")
         };
-        assert_eq!(published.len(), 3);
+        assert_eq!(published.outgoing().len(), 3);
         let Outcome::DeadLetter(failure) = emit(f64::NAN).into_outcome() else { panic!("no dead letter") };
         assert_eq!((failure.kind(), failure.to_string().as_str()), ("encode", "not finite"));
     }

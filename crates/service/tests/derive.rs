@@ -127,8 +127,8 @@ fn keys_and_codecs_may_be_of_any_kind() {
     let Outcome::Ack(published) = Emit(Topic::new("said"), Said("hello".to_owned())).into_outcome() else {
         panic!("no ack")
     };
-    assert_eq!(published[0].key_bytes(), Some(&b"hello"[..]));
-    assert_eq!(published[0].header_named("content-type"), Some(Some(&b"text/plain"[..])));
+    assert_eq!(published.outgoing()[0].key_bytes(), Some(&b"hello"[..]));
+    assert_eq!(published.outgoing()[0].header_named("content-type"), Some(Some(&b"text/plain"[..])));
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(crate) enum End<T> {
     Apart(Job<T>),
     /// Nothing in the lane goes on.
     Halted(Job<T>),
+    /// It was not done, and does not come again, and so nothing that is behind it may be done either.
+    GivenBack,
 }
 
 /// What a lane is up to.
@@ -171,6 +173,12 @@ impl<T> Lane<T> {
         self.state = State::Idle;
         let comes_back = match end {
             End::Done => None,
+            End::GivenBack => {
+                self.waiting.clear();
+                self.weight =
+                    Weight { bytes: self.away.iter().map(|(size, _)| *size).sum(), records: self.away.len() };
+                None
+            }
             End::Again(job, at) => {
                 self.state = State::Waiting(at);
                 Some((job, self.is_lone))

@@ -213,6 +213,19 @@ fn what_is_revoked_is_dropped_and_its_ends_are_ignored() {
     );
 }
 
+/// Whoever gets the partition next begins with what was given back: nothing of its key may have been done behind it.
+#[test]
+fn nothing_is_done_behind_what_was_given_back() {
+    let mut bench = Bench::new(4, 1 << 20);
+    bench.offer(0, 1, [10, 11]);
+    bench.offer(0, 2, [20]);
+    let begun = bench.begin();
+    bench.finish(begun[0].0, End::GivenBack);
+    assert!(bench.begin().is_empty());
+    assert_eq!(bench.lanes.partitions().next().unwrap().1.records, 1, "the other key's");
+    bench.finish(begun[1].0, End::Done);
+}
+
 #[test]
 fn nothing_begins_once_it_is_drained() {
     let mut bench = Bench::new(4, 1 << 20);

@@ -54,11 +54,16 @@ impl Health {
         drop(standing);
         problems.extend(self.halted().iter().map(ToString::to_string));
         let lanes = self.shared.lanes();
-        let stuck = lanes.waiting().filter(|record| record.stuck > 0).count();
-        drop(lanes);
-        if stuck > 0 {
-            problems.push(format!("{stuck} lanes wait for brokers to take what they publish"));
+        let stuck: Vec<&str> = lanes
+            .waiting()
+            .filter(|record| record.stuck > 0)
+            .filter_map(|record| record.trouble.as_deref())
+            .collect();
+        if let Some(first) = stuck.first() {
+            problems.push(format!("{} records wait; one {first}", stuck.len()));
         }
+        drop(stuck);
+        drop(lanes);
         let checked =
             self.checks.iter().filter_map(|(name, check)| check().err().map(|why| format!("{name}: {why}")));
         problems.extend(checked);

@@ -114,7 +114,7 @@ impl Intake {
                 target: Arc::clone(target),
                 attempts: 0,
                 first_failed_at: None,
-                doomed: None,
+                pending: None,
                 stuck: 0,
                 trouble: None,
             };

@@ -12,8 +12,8 @@ use milena::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    delivery::Place, endpoint::Endpoint, failure::Failure, lanes::Lanes, metrics::HandlerMeters,
-    publisher::Publisher, route::Plan,
+    delivery::Place, done::Then, endpoint::Endpoint, failure::Failure, lanes::Lanes, metrics::HandlerMeters,
+    outgoing::Outgoing, publisher::Publisher, route::Plan,
 };
 
 /// What a service's task, its workers, and those who ask after it share.
@@ -89,12 +89,20 @@ pub(super) struct Record {
     /// How often it was tried.
     pub(super) attempts: u32,
     pub(super) first_failed_at: Option<SystemTime>,
-    /// Why it goes to the dead-letter topic, once that is decided.
-    pub(super) doomed: Option<Failure>,
-    /// How often, in a row, something of it could not be published.
+    /// What is left to do for it, or for the batch of which it is the first, once it was handled.
+    pub(super) pending: Option<Pending>,
+    /// How often what is left to do could not be done.
     pub(super) stuck: u32,
     /// Why its lane has halted, or waits.
     pub(super) trouble: Option<String>,
+}
+
+/// What is left to do for a record that was handled.
+pub(super) enum Pending {
+    /// Publish this, and do these steps.
+    Finish(Vec<Outgoing>, Then),
+    /// Send it to the dead-letter topic.
+    Bury(Failure),
 }
 
 impl Shared {

@@ -9,12 +9,14 @@ use std::{
 };
 
 use milena::Message;
+use tracing::Instrument;
 
-use super::shared::{Record, Shared, Target};
+use super::shared::{Pending, Record, Shared, Target};
 use crate::{
     clock,
     dead_letter::{self, Circumstances},
     delivery::Delivery,
+    done::Then,
     endpoint::Handling,
     envelope::caused_by,
     failure::Failure,
@@ -25,6 +27,7 @@ use crate::{
     panics,
     publisher::is_refused_for_good,
     retry::Retry,
+    trace,
 };
 
 /// How much of a value is kept where it is too large for the dead-letter topic.
@@ -54,8 +57,10 @@ pub(super) async fn work(shared: Arc<Shared>) {
 /// Handles a job, and says what becomes of it.
 async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
     let target = Arc::clone(&job.first.target);
-    if let Some(failure) = job.first.doomed.take() {
-        return bury(shared, &target, job, failure).await;
+    match job.first.pending.take() {
+        Some(Pending::Finish(outgoing, then)) => return finish(shared, &target, job, outgoing, then).await,
+        Some(Pending::Bury(failure)) => return bury(shared, &target, job, failure).await,
+        None => {}
     }
     if is_for_another_group(&job.first.message, &shared.group) {
         target.meters.outcome("skip", "");
@@ -65,40 +70,29 @@ async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
         record.attempts = record.attempts.saturating_add(1);
     }
     let outcome = attempt(&target, &job).await;
-    let error_type = outcome.failure().map_or("", Failure::kind);
-    target.meters.outcome(outcome.name(), error_type);
-    let tried = Try {
-        attempt: job.iter().map(|record| record.attempts).max().unwrap_or(1),
-        records: job.len(),
-        is_stopping: shared.is_stopping(),
-        chance: fastrand::f64(),
-    };
-    match judge(outcome, &target.plan, tried) {
-        Verdict::Publish(mut outgoing) => {
-            caused_by(&mut outgoing, &job.first.message);
-            publish(shared, &target, job, outgoing).await
+    target.meters.outcome(outcome.name(), outcome.failure().map_or("", Failure::kind));
+    let attempt = job.iter().map(|record| record.attempts).max().unwrap_or(1);
+    match judge(outcome, &target.plan, tried(shared, &job, attempt)) {
+        Verdict::Finish(mut left) => {
+            caused_by(left.outgoing_mut(), &job.first.message);
+            trace::carry(left.outgoing_mut(), &job.first.message);
+            let (outgoing, then) = left.into_parts();
+            finish(shared, &target, job, outgoing, then).await
         }
         Verdict::Skip(reason) => {
             tracing::info!(place = %place(&job.first.message), %reason, "skipped");
             done(&job)
         }
         Verdict::Again(failure, delay) => again(job, &failure, delay),
-        Verdict::Apart(failure) => {
-            tracing::warn!(place = %place(&job.first.message), records = job.len(), error = %failure, "a batch could not be handled: its records are handled one by one");
-            for record in job.iter_mut() {
-                // Each has its own tries.
-                record.attempts = 0;
-            }
-            End::Apart(job)
-        }
+        Verdict::Apart(failure) => apart(job, &failure),
         Verdict::DeadLetter(failure) => bury(shared, &target, job, failure).await,
-        Verdict::Halt(failure) => {
-            tracing::error!(place = %place(&job.first.message), error = %failure, "a record cannot be handled and has no dead-letter topic: its lane halts");
-            job.first.trouble = Some(failure.to_string());
-            End::Halted(job)
-        }
-        Verdict::GiveBack => End::Done,
+        Verdict::Halt(failure) => halted(job, &failure),
+        Verdict::GiveBack => End::GivenBack,
     }
+}
+
+fn tried(shared: &Shared, job: &Job<Record>, attempt: u32) -> Try {
+    Try { attempt, records: job.len(), is_stopping: shared.is_stopping(), chance: fastrand::f64() }
 }
 
 /// Runs the handler once. A panic and a timeout are failures like any other.
@@ -106,16 +100,21 @@ async fn attempt(target: &Target, job: &Job<Record>) -> Outcome {
     let rest = job.rest.iter().map(|record| record.message.clone()).collect();
     let delivery =
         Delivery::new(job.first.message.clone(), rest, job.first.attempts, Arc::clone(&target.place));
+    let span = trace::process(&delivery);
     let began = clock::now();
     let timeout = target.plan.timeout;
     #[expect(clippy::disallowed_methods, reason = "handlers are the user's, and may hang")]
-    let outcome = match tokio::time::timeout(timeout, unwinding(target, delivery)).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            let said = format!("the handler took longer than {timeout:?} (`timeout` of its route)");
-            Outcome::Retry { failure: Failure::named("timeout", said), after: None }
-        }
-    };
+    let outcome =
+        match tokio::time::timeout(timeout, unwinding(target, delivery).instrument(span.clone())).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let said = format!("the handler took longer than {timeout:?} (`timeout` of its route)");
+                Outcome::Retry { failure: Failure::named("timeout", said), after: None }
+            }
+        };
+    if let Some(failure) = outcome.failure() {
+        span.record("error.type", failure.kind());
+    }
     target.meters.handled(clock::now().saturating_duration_since(began));
     outcome
 }
@@ -134,27 +133,37 @@ async fn unwinding(target: &Target, delivery: Delivery) -> Outcome {
         .unwrap_or_else(|said| Outcome::Retry { failure: Failure::named("panic", said), after: None })
 }
 
-/// Publishes what the handler wants published. Only then is the job done.
-async fn publish(shared: &Shared, target: &Target, job: Job<Record>, outgoing: Vec<Outgoing>) -> End<Record> {
-    if outgoing.is_empty() {
-        return done(&job);
-    }
-    match shared.publisher.send_all(&outgoing).await {
-        Ok(_) => done(&job),
-        Err(error) if is_refused_for_good(&error) => {
-            let failure = Failure::new(error).with_kind("publish".into());
-            let tried =
-                Try { attempt: u32::MAX, records: job.len(), is_stopping: shared.is_stopping(), chance: 1.0 };
-            match judge(Outcome::DeadLetter(failure), &target.plan, tried) {
-                Verdict::DeadLetter(failure) => Box::pin(bury(shared, target, job, failure)).await,
-                Verdict::Apart(_) => End::Apart(job),
-                Verdict::Halt(failure) => halted(job, &failure),
-                _ => End::Done,
-            }
+/// Publishes what the handler wants published, and does what layers want done then. Only when all that is done, the job is.
+/// What fails of it is done again, and not the handler's work.
+async fn finish(
+    shared: &Shared,
+    target: &Target,
+    mut job: Job<Record>,
+    outgoing: Vec<Outgoing>,
+    mut then: Then,
+) -> End<Record> {
+    if !outgoing.is_empty()
+        && let Err(error) = shared.publisher.send_all(&outgoing).await
+    {
+        if !is_refused_for_good(&error) {
+            job.first.pending = Some(Pending::Finish(outgoing, then));
+            return stuck(job, &format!("cannot publish: {error}"));
         }
-        // The brokers' trouble is not the record's: this is no try that counts.
-        Err(error) => stuck(job, &error),
+        let outcome = Outcome::DeadLetter(Failure::new(error).with_kind("publish".into()));
+        return match judge(outcome, &target.plan, tried(shared, &job, u32::MAX)) {
+            Verdict::DeadLetter(failure) => bury(shared, target, job, failure).await,
+            Verdict::Apart(failure) => apart(job, &failure),
+            Verdict::Halt(failure) => halted(job, &failure),
+            _ => End::GivenBack,
+        };
     }
+    if let Err(failure) = then.run().await {
+        job.first.pending = Some(Pending::Finish(Vec::new(), then));
+        return stuck(job, &format!("cannot note that it is done: {failure}"));
+    }
+    // What is noted for this record is let go before another may be handled for it.
+    drop(then);
+    done(&job)
 }
 
 /// Sends a record to its dead-letter topic. It is done when brokers have acknowledged that.
@@ -179,8 +188,8 @@ async fn bury(shared: &Shared, target: &Target, mut job: Job<Record>, failure: F
             done(&job)
         }
         Err(error) => {
-            record.doomed = Some(failure);
-            stuck(job, &error)
+            record.pending = Some(Pending::Bury(failure));
+            stuck(job, &format!("cannot write a dead letter: {error}"))
         }
     }
 }
@@ -205,21 +214,27 @@ fn again(mut job: Job<Record>, failure: &Failure, delay: Duration) -> End<Record
     End::Again(job, clock::now() + delay)
 }
 
-/// What is to be published cannot be: it is tried again for as long as it takes.
-fn stuck(mut job: Job<Record>, error: &milena::Error) -> End<Record> {
+/// What is left to do cannot be done, which is not the record's fault: it is tried again for as long as it takes.
+fn stuck(mut job: Job<Record>, why: &str) -> End<Record> {
     let waits = Retry::times(u32::MAX - 1).backoff(Duration::from_millis(100), 2, Duration::from_secs(10));
     job.first.stuck = job.first.stuck.saturating_add(1);
     let delay = waits.delay(job.first.stuck, fastrand::f64()).unwrap_or_default();
-    tracing::warn!(place = %place(&job.first.message), ?delay, %error, "cannot publish: it is tried again");
-    job.first.trouble = Some(format!("cannot publish: {error}"));
-    for record in job.iter_mut() {
-        // The handler runs again, which is no try that counts.
-        record.attempts = record.attempts.saturating_sub(u32::from(record.doomed.is_none()));
-    }
+    tracing::warn!(place = %place(&job.first.message), ?delay, why, "a record waits");
+    job.first.trouble = Some(why.to_owned());
     End::Again(job, clock::now() + delay)
 }
 
+/// A batch could not be handled: each of its records has its own tries.
+fn apart(mut job: Job<Record>, failure: &Failure) -> End<Record> {
+    tracing::warn!(place = %place(&job.first.message), records = job.len(), error = %failure, "a batch could not be handled: its records are handled one by one");
+    for record in job.iter_mut() {
+        record.attempts = 0;
+    }
+    End::Apart(job)
+}
+
 fn halted(mut job: Job<Record>, failure: &Failure) -> End<Record> {
+    tracing::error!(place = %place(&job.first.message), error = %failure, "a record cannot be handled, and may not be passed by: its lane halts");
     job.first.trouble = Some(failure.to_string());
     End::Halted(job)
 }

@@ -16,6 +16,7 @@ use crate::{
     outcome::Outcome,
     outgoing::Outgoing,
     router::Router,
+    trace,
 };
 
 /// Calls the handlers of a router with records made by hand, once each: no broker, no group, no retries. What they return
@@ -88,12 +89,16 @@ impl TestRouter {
         let cause = first.clone();
         let delivery = Delivery::new(first, messages.into(), 1, Arc::clone(place));
         let mut handling = endpoint.handle(delivery);
-        let mut outcome = std::future::poll_fn(|context| handling.poll_outcome(context)).await;
-        if let Outcome::Ack(outgoing) = &mut outcome {
-            caused_by(outgoing, &cause);
-            lock(&self.published).extend(outgoing.iter().cloned());
+        let outcome = std::future::poll_fn(|context| handling.poll_outcome(context)).await;
+        let Outcome::Ack(mut done) = outcome else { return outcome };
+        caused_by(done.outgoing_mut(), &cause);
+        trace::carry(done.outgoing_mut(), &cause);
+        let (outgoing, mut then) = done.into_parts();
+        lock(&self.published).extend(outgoing.iter().cloned());
+        match then.run().await {
+            Ok(()) => Outcome::Ack(outgoing.into()),
+            Err(failure) => Outcome::Retry { failure, after: None },
         }
-        outcome
     }
 
     /// Sends an [`Outgoing`]: what one handler has published, say, to the next.

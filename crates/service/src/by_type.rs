@@ -5,15 +5,12 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use crate::{
     delivery::Delivery,
     endpoint::{Call, Endpoint, Handling},
-    failure::Failure,
+    envelope::Attributes,
     handler::{Bound, Handler},
     handler_error::HandlerError,
-    outcome::{IntoOutcome, Outcome},
+    outcome::IntoOutcome,
     route::{IntoRoute, Plan, Route},
 };
-
-/// The header that tells the type of an event.
-const TYPE: &str = "ce_type";
 
 /// A route for a topic with events of several types: each type has its handler.
 ///
@@ -111,36 +108,111 @@ struct Typed {
 
 impl Call for Typed {
     fn call(self: Arc<Self>, delivery: Delivery) -> Handling {
-        let first = kind(&delivery);
-        if delivery.messages().any(|message| message.headers().last_named(TYPE).flatten() != first) {
-            let said = "a batch holds events of several types";
-            return Handling::ready(Outcome::DeadLetter(Failure::named("mixed_batch", said)));
+        match self.handler(&delivery) {
+            Ok(handler) => handler.handle(delivery),
+            Err(error) => Handling::ready(error.into_outcome()),
         }
-        let handler = first.and_then(|kind| self.handlers.get(std::str::from_utf8(kind).ok()?));
-        match (handler, &self.others) {
-            (Some(handler), _) | (None, Others::Handled(handler)) => handler.handle(delivery),
-            (None, Others::Skipped) => {
-                Handling::ready(HandlerError::skip("of a type that nobody handles").into_outcome())
+    }
+}
+
+impl Typed {
+    /// Whose the delivery is, or what becomes of it.
+    fn handler(&self, delivery: &Delivery) -> Result<&Endpoint, HandlerError> {
+        let first = Attributes::of(delivery.message())?.event_type;
+        for message in delivery.messages().skip(1) {
+            if Attributes::of(message)?.event_type != first {
+                // Each is handled alone then.
+                return Err(
+                    HandlerError::dead_letter("a batch holds events of several types").kind("mixed_batch")
+                );
             }
+        }
+        let handler = first.as_ref().and_then(|kind| self.handlers.get(&**kind));
+        match (handler, &self.others) {
+            (Some(handler), _) | (None, Others::Handled(handler)) => Ok(handler),
+            (None, Others::Skipped) => Err(HandlerError::skip("of a type that nobody handles")),
             (None, Others::Unknown) => {
                 let said = match first {
-                    Some(kind) => {
-                        format!("no handler for events of the type {:?}", String::from_utf8_lossy(kind))
-                    }
-                    None => format!("the record has no type of event (header {TYPE})"),
+                    Some(kind) => format!("no handler for events of the type {kind:?}"),
+                    None => "the record is no event: it has no type".to_owned(),
                 };
-                Handling::ready(Outcome::DeadLetter(Failure::named("unknown_type", said)))
+                Err(HandlerError::dead_letter(said).kind("unknown_type"))
             }
         }
     }
 }
 
-fn kind(delivery: &Delivery) -> Option<&[u8]> {
-    delivery.message().headers().last_named(TYPE).flatten()
-}
-
 impl<S> fmt::Debug for ByType<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.handlers.iter().map(|(kind, _)| kind)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+    use milena::{Message, Record};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::{delivery::Place, extract::Meta, outcome::Outcome, outgoing::Outgoing};
+
+    fn delivery(kinds: &[Option<&str>]) -> Delivery {
+        let mut messages = kinds.iter().map(|kind| {
+            let headers: Vec<milena::Header<'_>> =
+                kind.iter().map(|kind| ("ce_type", Some(kind.as_bytes()))).collect();
+            Message::from_record(&Record::new("users", "{}").headers(&headers), 0)
+        });
+        let first = messages.next().unwrap();
+        let (_, stopping) = watch::channel(false);
+        let place =
+            Place { group: "g".into(), handler: "h".into(), stopping, newer: crate::newer::Newer::default() };
+        Delivery::new(first, messages.collect(), 1, Arc::new(place))
+    }
+
+    async fn call(route: ByType, delivery: Delivery) -> String {
+        let (endpoint, _) = route.route().into_parts(());
+        let mut handling = endpoint.handle(delivery);
+        match std::future::poll_fn(|context| handling.poll_outcome(context)).await {
+            Outcome::Ack(done) => done.outgoing()[0].topic().to_string(),
+            Outcome::Skip(reason) => format!("skipped: {reason}"),
+            Outcome::DeadLetter(failure) => failure.kind().to_owned(),
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+
+    fn route() -> ByType {
+        let to = |topic: &'static str| move |_: Meta| async move { Outgoing::new(topic, "") };
+        by_type().on("created", to("created")).on("renamed", to("renamed"))
+    }
+
+    #[tokio::test]
+    async fn each_type_has_its_handler() {
+        assert_eq!(call(route(), delivery(&[Some("created")])).await, "created");
+        assert_eq!(call(route(), delivery(&[Some("renamed"), Some("renamed")])).await, "renamed");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_handles_is_not_passed_by_in_silence() {
+        assert_eq!(call(route(), delivery(&[Some("deleted")])).await, "unknown_type");
+        assert_eq!(call(route(), delivery(&[None])).await, "unknown_type");
+        assert_eq!(call(route(), delivery(&[Some("created"), Some("renamed")])).await, "mixed_batch");
+        let skipped = call(route().skip_others(), delivery(&[Some("deleted")])).await;
+        assert_eq!(skipped, "skipped: of a type that nobody handles");
+        let fallback = route().fallback(|_: Meta| async { Outgoing::new("others", "") });
+        assert_eq!(call(fallback, delivery(&[None])).await, "others");
+    }
+
+    #[tokio::test]
+    async fn the_type_of_a_structured_event_is_in_its_value() {
+        let value = r#"{"specversion":"1.0","id":"1","source":"/s","type":"created","data":{}}"#;
+        let headers: [milena::Header<'_>; 1] = [("content-type", Some(b"application/cloudevents+json"))];
+        let message = Message::from_record(&Record::new("users", value).headers(&headers), 0);
+        let (_, stopping) = watch::channel(false);
+        let place =
+            Place { group: "g".into(), handler: "h".into(), stopping, newer: crate::newer::Newer::default() };
+        let delivery = Delivery::new(message, Arc::default(), 1, Arc::new(place));
+        assert_eq!(call(route(), delivery).await, "created");
     }
 }

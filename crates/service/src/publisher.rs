@@ -8,7 +8,9 @@ use serde::Serialize;
 
 #[cfg(feature = "testing")]
 use crate::testing::MockProducer;
-use crate::{handler_error::HandlerError, outgoing::Outgoing, published::Published};
+use crate::{
+    event::Event, handler_error::HandlerError, outgoing::Outgoing, published::Published, topic::Topic,
+};
 
 /// Publishes records. It is cheap to clone, and all clones share a producer.
 ///
@@ -63,6 +65,55 @@ impl Publisher {
             #[cfg(feature = "testing")]
             Sink::Mock(mock) => mock.send(record).await,
         }
+    }
+
+    /// Publishes an event, under its own [key](Event::key), and waits until brokers have acknowledged it.
+    ///
+    /// ```no_run
+    /// # async fn example(publisher: milena_service::Publisher) -> Result<(), milena_service::HandlerError> {
+    /// use milena_service::{Event, Topic};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize)]
+    /// #[event(type = "user.created", source = "/users", key = user_id)]
+    /// struct UserCreated {
+    ///     user_id: u64,
+    ///     email: String,
+    /// }
+    ///
+    /// const USERS: Topic<UserCreated> = Topic::new("user.created");
+    ///
+    /// publisher.publish(&USERS, &UserCreated { user_id: 7, email: "a@example.org".to_owned() }).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// An event that its codec cannot encode, and those of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub async fn publish<E: Event + Sync>(
+        &self,
+        topic: &Topic<E>,
+        event: &E,
+    ) -> Result<Published, HandlerError> {
+        Ok(self.send(&topic.outgoing(event)?).await?)
+    }
+
+    /// Publishes an event under this key instead of its own.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub async fn publish_keyed<E: Event + Sync>(
+        &self,
+        topic: &Topic<E>,
+        key: impl Into<Bytes>,
+        event: &E,
+    ) -> Result<Published, HandlerError> {
+        Ok(self.send(&topic.outgoing(event)?.key(key)).await?)
     }
 
     /// Publishes a value in JSON, under a key: records of one key keep their order.

@@ -101,6 +101,12 @@ impl Client {
         Ok(client)
     }
 
+    /// The name that the client tells brokers ([`Config::client_id`]), and by which metrics are told apart.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.config().client_id
+    }
+
     /// Closes the client for all its clones: connections are closed, what is in flight fails, and every later call
     /// returns [`ErrorKind::Closed`]. Close producers and consumers first. A second call does nothing.
     pub fn close(&self) {

@@ -14,7 +14,7 @@ use std::{
 
 pub(crate) use self::{
     histogram::{Histogram, Reading},
-    text::Text,
+    text::{Label, Text},
 };
 
 /// How many kinds of failures have a series of their own, of each handler. The others are counted as `other`.

@@ -25,6 +25,25 @@ pub(crate) struct Reading {
     pub(crate) seconds: f64,
 }
 
+impl Reading {
+    /// What a histogram of the client has counted. Its buckets are narrower than these, and none is counted before all of
+    /// it is within a bound.
+    pub(crate) fn of(counted: &milena::Histogram) -> Self {
+        let mut reading = Self::default();
+        for (longest, count) in counted.buckets() {
+            reading.count += count;
+            for (bound, up_to) in BOUNDS.iter().zip(&mut reading.up_to) {
+                if longest.as_secs_f64() <= *bound {
+                    *up_to += count;
+                }
+            }
+        }
+        reading.seconds =
+            counted.mean().as_secs_f64() * f64::from(u32::try_from(reading.count).unwrap_or(u32::MAX));
+        reading
+    }
+}
+
 impl Histogram {
     pub(crate) fn record(&self, took: Duration) {
         let seconds = took.as_secs_f64();

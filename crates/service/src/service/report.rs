@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use milena::Client;
 
 use super::shared::{Shared, Target};
-use crate::{clock, metrics::Text};
+use crate::{
+    clock,
+    metrics::{Label, Reading, Text},
+};
 
 /// Makes the page. It is cheap to clone.
 #[derive(Clone)]
@@ -26,7 +29,7 @@ impl Report {
         let targets: BTreeMap<_, _> = self.shared.routes.iter().collect();
         handlers(&mut text, &self.shared, &targets);
         lanes(&mut text, &self.shared);
-        lag(&mut text, &self.shared);
+        lag(&mut text, &self.shared, &self.client);
         clients(&mut text, &self.client);
         text.into_page()
     }
@@ -107,7 +110,7 @@ fn lanes(text: &mut Text, shared: &Shared) {
     text.sample("milena_handlers_running", &[], running);
 }
 
-fn lag(text: &mut Text, shared: &Shared) {
+fn lag(text: &mut Text, shared: &Shared, client: &Client) {
     let Some(consumer) = shared.consumer.get() else { return };
     let mut assigned = consumer.assignment();
     assigned.sort();
@@ -118,6 +121,16 @@ fn lag(text: &mut Text, shared: &Shared) {
             let number = partition.partition.to_string();
             let labels =
                 [("consumergroup", &*shared.group), ("topic", &partition.topic), ("partition", &number)];
+            text.sample(name, &labels, lag);
+        }
+    }
+    let name = "kafka_consumer_fetch_manager_records_lag";
+    text.metric(name, "gauge", "The same, under the name of Java's client.");
+    for partition in &assigned {
+        if let Some(lag) = consumer.lag(partition) {
+            let number = partition.partition.to_string();
+            let labels =
+                [("client_id", client.client_id()), ("topic", &partition.topic), ("partition", &number)];
             text.sample(name, &labels, lag);
         }
     }
@@ -137,24 +150,95 @@ fn lag(text: &mut Text, shared: &Shared) {
     }
 }
 
+/// The client's own numbers: under the names of Micrometer's binder for Java's client, where that has the same.
 fn clients(text: &mut Text, client: &Client) {
     let snapshot = client.metrics();
+    let id = ("client_id", client.client_id());
+    let name = "messaging_client_operation_duration_seconds";
+    text.metric(name, "histogram", "How long records take from being enqueued to being acknowledged.");
+    let sends = [("messaging_system", "kafka"), ("messaging_operation_name", "send"), id];
+    text.histogram(name, &sends, &Reading::of(&snapshot.producers.delivery_time));
+
+    let produced = snapshot.produced_by_topic();
     let name = "messaging_client_sent_messages_total";
-    text.metric(name, "counter", "Records that brokers have acknowledged.");
-    for (topic, counted) in snapshot.produced_by_topic() {
-        text.sample(
-            name,
-            &[("messaging_system", "kafka"), ("messaging_destination_name", &topic)],
-            counted.records,
-        );
+    text.metric(name, "counter", "Records that were acknowledged.");
+    for (topic, counted) in &produced {
+        let labels = [("messaging_system", "kafka"), ("messaging_destination_name", topic.as_str())];
+        text.sample(name, &labels, counted.records);
     }
+    type Produced = fn(&milena::ProducedMetrics) -> u64;
+    let counters: [(&str, &str, Produced); 4] = [
+        ("kafka_producer_topic_record_send_total", "Records that were acknowledged.", |counted| {
+            counted.records
+        }),
+        ("kafka_producer_topic_byte_total", "Their bytes as sent, compressed.", |counted| counted.bytes),
+        ("kafka_producer_topic_record_error_total", "Records that failed.", |counted| counted.failed_records),
+        ("kafka_producer_topic_record_retry_total", "Batches that were sent again.", |counted| {
+            counted.retries
+        }),
+    ];
+    for (name, help, value) in counters {
+        text.metric(name, "counter", help);
+        for (topic, counted) in &produced {
+            text.sample(name, &[id, ("topic", topic.as_str())], value(counted));
+        }
+    }
+    let consumed = snapshot.consumed_by_topic();
     let name = "messaging_client_consumed_messages_total";
     text.metric(name, "counter", "Records that were read.");
-    for (topic, counted) in snapshot.consumed_by_topic() {
-        text.sample(
-            name,
-            &[("messaging_system", "kafka"), ("messaging_destination_name", &topic)],
-            counted.records,
-        );
+    for (topic, counted) in &consumed {
+        let labels = [("messaging_system", "kafka"), ("messaging_destination_name", topic.as_str())];
+        text.sample(name, &labels, counted.records);
+    }
+    type Consumed = fn(&milena::ConsumedMetrics) -> u64;
+    let counters: [(&str, &str, Consumed); 3] = [
+        ("kafka_consumer_fetch_manager_records_consumed_total", "Records that were read.", |counted| {
+            counted.records
+        }),
+        (
+            "kafka_consumer_fetch_manager_bytes_consumed_total",
+            "Their bytes as fetched, compressed.",
+            |counted| counted.bytes,
+        ),
+        ("kafka_consumer_fetch_manager_fetch_total", "Answers to fetches that held something.", |counted| {
+            counted.fetches
+        }),
+    ];
+    for (name, help, value) in counters {
+        text.metric(name, "counter", help);
+        for (topic, counted) in &consumed {
+            text.sample(name, &[id, ("topic", topic.as_str())], value(counted));
+        }
+    }
+    brokers(text, id, &snapshot);
+}
+
+fn brokers(text: &mut Text, id: Label<'_>, snapshot: &milena::MetricsSnapshot) {
+    type Counted = fn(&milena::BrokerMetrics) -> u64;
+    let counters: [(&str, &str, Counted); 5] = [
+        ("milena_broker_requests_total", "Requests that were sent.", |counted| counted.requests),
+        ("milena_broker_errors_total", "Requests that ended without an answer.", |counted| counted.errors),
+        ("milena_broker_bytes_out_total", "Bytes that were written.", |counted| counted.bytes_out),
+        ("milena_broker_bytes_in_total", "Bytes that were read.", |counted| counted.bytes_in),
+        ("milena_broker_connections_failed_total", "Attempts to connect that failed.", |counted| {
+            counted.connections_failed
+        }),
+    ];
+    let nodes: Vec<(String, &milena::BrokerMetrics)> =
+        snapshot.brokers.iter().map(|(node, counted)| (node.to_string(), counted)).collect();
+    for (name, help, value) in counters {
+        text.metric(name, "counter", help);
+        for (node, counted) in &nodes {
+            text.sample(name, &[id, ("node_id", node)], value(counted));
+        }
+    }
+    let name = "milena_broker_request_latency_seconds";
+    text.metric(
+        name,
+        "histogram",
+        "How long brokers take to answer; fetches wait for records, and joins for others.",
+    );
+    for (node, counted) in &nodes {
+        text.histogram(name, &[id, ("node_id", node)], &Reading::of(&counted.request_latency));
     }
 }

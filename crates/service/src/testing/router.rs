@@ -76,20 +76,10 @@ impl TestRouter {
     ///
     /// # Panics
     /// If there are none, or the router has no such topic; and with the handler.
-    #[expect(clippy::panic, reason = "in a test, this is how a mistake is told")]
     pub async fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Outcome {
-        let mut messages: Vec<Message> = records.into_iter().map(|record| self.message(&record)).collect();
-        if messages.is_empty() {
-            panic!("a delivery has at least one record");
-        }
-        let first = messages.remove(0);
-        let Some((endpoint, place)) = self.targets.get(first.topic()) else {
-            panic!("the router has no topic {:?}; it has {:?}", first.topic(), self.targets.keys());
-        };
-        let cause = first.clone();
-        let delivery = Delivery::new(first, messages.into(), 1, Arc::clone(place));
-        let mut handling = endpoint.handle(delivery);
-        let outcome = std::future::poll_fn(|context| handling.poll_outcome(context)).await;
+        let delivery = self.delivery(records);
+        let cause = delivery.message().clone();
+        let outcome = self.call(delivery).await;
         let Outcome::Ack(mut done) = outcome else { return outcome };
         caused_by(done.outgoing_mut(), &cause);
         trace::carry(done.outgoing_mut(), &cause);
@@ -99,6 +89,37 @@ impl TestRouter {
             Ok(()) => Outcome::Ack(outgoing.into()),
             Err(failure) => Outcome::Retry { failure, after: None },
         }
+    }
+
+    /// The delivery of these records, for [`call`](Self::call). All are of one topic.
+    ///
+    /// # Panics
+    /// If there are none, or the router has no such topic.
+    #[expect(clippy::panic, reason = "in a test, this is how a mistake is told")]
+    pub fn delivery<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Delivery {
+        let mut messages: Vec<Message> = records.into_iter().map(|record| self.message(&record)).collect();
+        if messages.is_empty() {
+            panic!("a delivery has at least one record");
+        }
+        let first = messages.remove(0);
+        let (_, place) = self.target(first.topic());
+        Delivery::new(first, messages.into(), 1, Arc::clone(place))
+    }
+
+    /// Hands a delivery to the handler of its topic, and tells the outcome as it is: nothing is kept, and nothing done
+    /// [then](crate::Done::then).
+    ///
+    /// # Panics
+    /// If the router has no such topic; and with the handler.
+    pub async fn call(&self, delivery: Delivery) -> Outcome {
+        let mut handling = self.target(delivery.topic()).0.handle(delivery);
+        std::future::poll_fn(|context| handling.poll_outcome(context)).await
+    }
+
+    #[expect(clippy::panic, reason = "in a test, this is how a mistake is told")]
+    fn target(&self, topic: &TopicName) -> &(Endpoint, Arc<Place>) {
+        let missing = || panic!("the router has no topic {topic:?}; it has {:?}", self.targets.keys());
+        self.targets.get(topic).unwrap_or_else(missing)
     }
 
     /// Sends an [`Outgoing`]: what one handler has published, say, to the next.

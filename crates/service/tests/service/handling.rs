@@ -117,6 +117,33 @@ async fn what_handlers_return_is_published_before_their_record_is_done() {
     };
     assert_eq!(of("a"), ["0", "0", "2", "2", "4", "4", "6", "6", "8", "8"]);
     assert_eq!(invoices[0].headers().next(), Some(("content-type", Some(&b"application/json"[..]))));
+    let page = running.metrics();
+    let value = |name: &str| {
+        let line =
+            page.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {page}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!(
+        value("kafka_producer_topic_record_send_total{client_id=\"milena\",topic=\"invoices\"}"),
+        20.0
+    );
+    assert_eq!(
+        value("kafka_consumer_fetch_manager_records_consumed_total{client_id=\"milena\",topic=\"orders\"}"),
+        10.0
+    );
+    assert_eq!(
+        value(
+            "kafka_consumer_fetch_manager_records_lag{client_id=\"milena\",topic=\"orders\",partition=\"0\"}"
+        ),
+        0.0
+    );
+    let sends = "{messaging_system=\"kafka\",messaging_operation_name=\"send\",client_id=\"milena\"";
+    let sent = value(&format!("messaging_client_operation_duration_seconds_count{sends}}}"));
+    assert!(sent > 0.0);
+    assert_eq!(
+        value(&format!("messaging_client_operation_duration_seconds_bucket{sends},le=\"10\"}}")),
+        sent
+    );
     running.stop().await.unwrap();
     assert_eq!(count(&cluster, "invoices", 2).await, 20);
 }

@@ -22,6 +22,8 @@ mod groups;
 mod matching;
 #[path = "consumer/offsets.rs"]
 mod offsets;
+#[path = "consumer/positions.rs"]
+mod positions;
 #[path = "consumer/reading.rs"]
 mod reading;
 #[path = "consumer/replicas.rs"]

@@ -18,7 +18,7 @@ pub fn batch(input: &[u8]) {
         let _ = batch.verify_crc();
         let Ok(mut cursor) = batch.cursor(LIMIT) else { continue };
         assert!(cursor.buffer().len() <= LIMIT.max(input.len()), "decompressed past the limit");
-        let (count, mut found) = (batch.header().count, 0);
+        let (count, mut found) = (cursor.left(), 0);
         let mut last = None;
         for record in cursor.records() {
             let Ok(record) = record else { break };

@@ -111,7 +111,8 @@ impl Message {
     }
 
     /// Milliseconds since the Unix epoch: set by the producer, or by the broker if the topic's
-    /// `message.timestamp.type` is `LogAppendTime`. Negative if the producer set none.
+    /// `message.timestamp.type` is `LogAppendTime`. Negative if the producer set none, or none was kept, as before Kafka
+    /// 0.10.
     #[must_use]
     pub fn timestamp(&self) -> i64 {
         self.record.timestamp

@@ -11,6 +11,8 @@ mod xxh32;
 #[cfg(feature = "zstd")]
 mod zstd;
 
+use bytes::Bytes;
+
 pub(crate) use types::{Codec, CompressError, Compression};
 
 /// Appends `input`, compressed, to `out`.
@@ -47,6 +49,30 @@ pub(crate) fn decompress(
     limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), CompressError> {
+    decompress_by(lz4::decompress, codec, input, limit, out)
+}
+
+/// As [`decompress`], what a message of magic 0 holds: the checksum in the header of its LZ4 frames is not looked at, since
+/// Kafka wrote a wrong one (KAFKA-3160).
+pub(crate) fn decompress_of_magic_0(
+    codec: Codec,
+    input: &[u8],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), CompressError> {
+    decompress_by(lz4::decompress_unchecked, codec, input, limit, out)
+}
+
+/// Takes the data and the limit, and appends to what comes last.
+type Decompress = fn(&[u8], usize, &mut Vec<u8>) -> Result<(), CompressError>;
+
+fn decompress_by(
+    lz4: Decompress,
+    codec: Codec,
+    input: &[u8],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), CompressError> {
     // Where a codec reads one byte over the limit, that must not overflow.
     let limit = limit.min(isize::MAX.unsigned_abs() - 1);
     out.reserve(input.len().saturating_mul(USUAL_RATIO).min(limit));
@@ -58,12 +84,20 @@ pub(crate) fn decompress(
         }
         Codec::Gzip => gzip::decompress(input, limit, out),
         Codec::Snappy => snappy::decompress(input, limit, out),
-        Codec::Lz4 => lz4::decompress(input, limit, out),
+        Codec::Lz4 => lz4(input, limit, out),
         #[cfg(feature = "zstd")]
         Codec::Zstd => zstd::decompress(input, limit, out),
         #[cfg(not(feature = "zstd"))]
         Codec::Zstd => Err(CompressError::NotBuilt { codec, feature: "zstd" }),
     }
+}
+
+/// Decompressed data in no more memory than it needs: records may be kept for long.
+pub(crate) fn shrunk(mut data: Vec<u8>) -> Bytes {
+    if data.capacity() / 2 > data.len() {
+        data.shrink_to_fit();
+    }
+    Bytes::from(data)
 }
 
 #[cfg(test)]

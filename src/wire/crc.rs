@@ -1,4 +1,4 @@
-//! CRC-32C, and how that of a whole changes with a part of it.
+//! CRC-32C, and how that of a whole changes with a part of it; and the CRC-32 of messages older than batches.
 
 /// The Castagnoli polynomial, lowest power in the highest bit.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
@@ -10,6 +10,11 @@ static BYTES: [u32; 32] = powers();
 #[inline]
 pub(crate) fn crc32c(data: &[u8]) -> u32 {
     crc32c::crc32c(data)
+}
+
+/// The CRC-32 of `data`, by the polynomial of Ethernet and gzip.
+pub(crate) fn crc32(data: &[u8]) -> u32 {
+    crc32fast::hash(data)
 }
 
 /// What a difference between two CRCs becomes once the same `len` bytes follow: XORed to the CRC of one whole it gives
@@ -60,8 +65,9 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_check_value_of_the_standard() {
+    fn the_check_values_of_the_standards() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use milena::{
     Client, Code, Commit, Consumer, ConsumerEvent, ConsumerEvents, ErrorKind, GroupProtocol, NodeId, Offset,
-    Position,
+    OnRecreated, Position,
     testing::{Api, Cluster, Fault, Rule, Settings},
 };
 
@@ -110,6 +110,65 @@ async fn what_keeps_records_away_is_told() {
         _ => None,
     });
     assert_eq!(out_of_range.await, (tp(0), 77));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_loses_what_was_read_is_told() {
+    let (cluster, client) = cluster(3, 1).await;
+    produce(&client, 0..6, 1).await;
+    produce(&client, 6..10, 1).await;
+    let reader = client.reader().topics(["t"]).build().unwrap();
+    let mut events = reader.events();
+    take(&reader, 10).await;
+    cluster.lose_records("t", 0, 6).await.unwrap();
+    let truncated = find(&reader, &mut events, "the loss", |event| match event {
+        ConsumerEvent::LogTruncated { partition, offset, diverges_at, .. } => {
+            Some((partition.clone(), *offset, *diverges_at))
+        }
+        _ => None,
+    });
+    assert_eq!(truncated.await, (tp(0), 10, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_created_anew_is_told() {
+    for policy in [OnRecreated::Follow, OnRecreated::Fail] {
+        let (cluster, client) = cluster(1, 1).await;
+        produce(&client, 0..10, 1).await;
+        let reader = client.reader().topics(["t"]).on_recreated(policy).build().unwrap();
+        let mut events = reader.events();
+        take(&reader, 10).await;
+        cluster.delete_topic("t").await.unwrap();
+        cluster.create_topic("t", 1).await.unwrap();
+        let recreated = find(&reader, &mut events, "the other topic", |event| match event {
+            ConsumerEvent::TopicRecreated { partition, .. } => Some(partition.clone()),
+            _ => None,
+        });
+        assert_eq!(recreated.await, tp(0), "{policy:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_is_not_done_in_time_when_a_partition_is_given_up_is_told() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let (_cluster, client) = cluster(1, 2).await;
+        produce(&client, 0..2, 2).await;
+        let builder =
+            member(&client, protocol).commit(Commit::Acknowledged(SECOND)).drain_timeout(5 * SECOND);
+        let first = builder.clone().build().unwrap();
+        let mut events = first.events();
+        let held = [first.next().await.unwrap().unwrap(), first.next().await.unwrap().unwrap()];
+        let second = builder.build().unwrap();
+        let undone = find(&first, &mut events, "the work", |event| match event {
+            ConsumerEvent::NotAcknowledged { partitions, after, .. } => Some((partitions.clone(), *after)),
+            _ => None,
+        });
+        let (partitions, after) = undone.await;
+        assert_eq!(after, 5 * SECOND, "{protocol:?}");
+        settle(&[(&first, 1), (&second, 1)]).await;
+        assert_eq!(partitions, second.assignment(), "{protocol:?}");
+        drop(held);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,9 +34,12 @@ impl Bench {
     }
 
     fn commit(&mut self, ticket: u64, offset: i64) {
+        self.commit_as(member(3, false), ticket, offset);
+    }
+
+    fn commit_as(&mut self, member: Identity, ticket: u64, offset: i64) {
         let offsets = [(TopicPartition::new("t", 0), OffsetAndMetadata::new(offset))].into();
         let ids = [("t".into(), Uuid::from_bytes([7; 16]))].into();
-        let member = Identity { member_id: "m".into(), instance_id: None, generation: 3, keeps: false };
         self.commits.commit(self.now, Ticket(ticket), offsets, Some(member), ids, &mut self.out);
     }
 
@@ -69,6 +72,10 @@ impl Bench {
         });
         events.collect()
     }
+}
+
+fn member(generation: i32, keeps: bool) -> Identity {
+    Identity { member_id: "m".into(), instance_id: None, generation, keeps }
 }
 
 fn offset(call: &Call) -> i64 {
@@ -159,6 +166,24 @@ fn without_a_topic_id_the_commit_goes_by_name() {
     assert_eq!((call.max_version, request.generation_id_or_member_epoch), (Some(9), -1));
 }
 
+/// Version 10 knows topics by their ids alone.
+#[test]
+fn a_commit_is_bound_to_the_topic_by_its_id() {
+    let mut bench = Bench::new();
+    bench.commit(1, 10);
+    let call = bench.tick().unwrap();
+    let Request::OffsetCommit(request) = &call.request else { panic!("{call:?}") };
+    assert_eq!((call.max_version, request.topics[0].topic_id), (None, Uuid::from_bytes([7; 16])));
+
+    // One topic without an id has all of them go by name.
+    let both = [("t", 1), ("u", 2)]
+        .map(|(topic, offset)| (TopicPartition::new(topic, 0), OffsetAndMetadata::new(offset)));
+    let ids = [("t".into(), Uuid::from_bytes([7; 16]))].into();
+    let mut bench = Bench::new();
+    bench.commits.commit(bench.now, Ticket(1), both.into(), None, ids, &mut bench.out);
+    assert_eq!(bench.tick().unwrap().max_version, Some(9));
+}
+
 #[test]
 fn partitions_without_a_committed_offset_are_left_out() {
     let mut bench = Bench::new();
@@ -217,7 +242,7 @@ fn a_commit_in_an_epoch_that_is_over_is_made_again_in_the_next() {
     let call = bench.tick().unwrap();
     let other = TopicPartition::new("t", 1);
     assert!(bench.commits.is_done_with(&other) && !bench.commits.is_done_with(&TopicPartition::new("t", 0)));
-    bench.commits.renew(&Identity { member_id: "m".into(), instance_id: None, generation: 4, keeps: true });
+    bench.commits.renew(&member(4, true));
     bench.answer_commit(call.token, Code::STALE_MEMBER_EPOCH);
     bench.now = bench.now.after(Duration::from_secs(1));
     let again = bench.tick().unwrap();
@@ -226,4 +251,30 @@ fn a_commit_in_an_epoch_that_is_over_is_made_again_in_the_next() {
     bench.answer_commit(again.token, Code::NONE);
     assert_eq!(bench.results(), [(1, None)]);
     assert!(bench.commits.is_done_with(&TopicPartition::new("t", 0)));
+}
+
+#[test]
+fn who_keeps_partitions_in_a_rebalance_commits_in_the_next_generation_what_was_refused_in_this_one() {
+    for code in [Code::REBALANCE_IN_PROGRESS, Code::ILLEGAL_GENERATION] {
+        let mut bench = Bench::new();
+        bench.commit_as(member(3, true), 1, 10);
+        let call = bench.tick().unwrap();
+        bench.answer_commit(call.token, code);
+        assert_eq!(bench.results(), [], "{code}");
+        bench.commits.renew(&member(4, true));
+        bench.now = bench.now.after(Duration::from_secs(1));
+        let again = bench.tick().unwrap();
+        let Request::OffsetCommit(request) = &again.request else { panic!("{again:?}") };
+        assert_eq!((request.generation_id_or_member_epoch, offset(&again)), (4, 10), "{code}");
+        bench.answer_commit(again.token, Code::NONE);
+        assert_eq!(bench.results(), [(1, None)], "{code}");
+
+        // Who gives all up has nothing left that could be committed later.
+        let mut bench = Bench::new();
+        bench.commit_as(member(3, false), 1, 10);
+        let call = bench.tick().unwrap();
+        bench.answer_commit(call.token, code);
+        assert_eq!(bench.results(), [(1, Some(code))]);
+        assert!(bench.commits.is_idle(), "{code}");
+    }
 }

@@ -19,7 +19,9 @@ use crate::{
     error::{Code, ErrorKind},
     sync::wake::Wake,
     wire::{
+        batch::old::{Old, wrapped},
         calls::Request,
+        compress::Codec,
         messages::{
             FetchRequest, FetchResponse,
             fetch_response::{AbortedTransaction, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData},
@@ -203,6 +205,25 @@ fn a_fetch_goes_on_behind_what_is_buffered() {
     let kept = bench.fetched(first.token, vec![data(0, cut.into())]);
     assert_eq!((kept[0].offset, kept[0].records.len()), (0, whole.len() + 70));
     assert_eq!(bench.call().partitions, [(0, 10)], "the batch that was cut off comes again");
+}
+
+#[test]
+fn a_fetch_goes_on_behind_messages_that_are_older_than_batches() {
+    let mut bench = Bench::with(1, 1);
+    let call = bench.call();
+    let held = [Old::new(1, 0, "a"), Old::new(1, 1, "b"), Old::new(1, 2, "c")];
+    let log = [
+        script::batch(0, 2, 9).to_vec(),
+        Old::new(0, 2, "alone").write(),
+        wrapped(1, 5, 0, Codec::Gzip, &held),
+        Old::new(1, 6, "cut off").write()[..40].to_vec(),
+    ];
+    let fetched = bench.fetched(call.token, vec![data(0, log.concat().into())]);
+    assert_eq!(fetched.len(), 1);
+    let call = bench.call();
+    assert_eq!(call.partitions, [(0, 6)]);
+    let asked = &call.request.topics[0].partitions[0];
+    assert_eq!(asked.last_fetched_epoch, -1, "they do not say in which epoch they were written");
 }
 
 #[test]

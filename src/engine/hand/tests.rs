@@ -27,7 +27,10 @@ use crate::{
     },
     types::{Offset, TopicPartition},
     wire::{
-        batch::{BatchBuilder, Marker, Stamp, end_transaction_marker},
+        batch::{
+            BatchBuilder, Marker, Stamp, end_transaction_marker,
+            old::{Old, wrapped},
+        },
         compress::{Codec, Compression},
     },
 };
@@ -224,6 +227,58 @@ fn a_batch_is_what_is_left_of_the_one_that_is_being_read() {
     assert_eq!(bench.buffered.used(), 0, "what is handed out leaves the budget at once");
     assert!(bench.next_batch().is_pending());
     assert_eq!(bench.progress(), (5, 5));
+}
+
+/// Brokers hand out logs of before Kafka 0.11 as they are.
+#[test]
+fn messages_that_are_older_than_batches_come_as_records() {
+    let mut bench = Bench::new();
+    let claim = bench.assign(0, 2);
+    let held = |magic, offsets: [i64; 3]| offsets.map(|offset| Old::new(magic, offset, "held"));
+    let log = [
+        wrapped(0, 3, 0, Codec::Gzip, &held(0, [1, 2, 3])),
+        Old { key: None, ..Old::new(0, 4, "alone") }.write(),
+        wrapped(1, 7, 0, Codec::Gzip, &held(1, [0, 1, 2])),
+        Old { value: None, ..Old::new(1, 8, "") }.write(),
+        script::batch(9, 1, 1).to_vec(),
+        Old::new(1, 10, "cut off").write()[..30].to_vec(),
+    ];
+    bench.deliver(0, claim, &log.map(Bytes::from));
+    let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+    let mut read = Vec::new();
+    while let Poll::Ready(Some(message)) = bench.next() {
+        let message = message.unwrap();
+        assert_eq!(message.headers().count(), 0);
+        let (key, value) = (text(message.key()), text(message.value()));
+        read.push((message.offset().0, message.timestamp(), key, value));
+    }
+    let some = |text: &str| Some(text.to_owned());
+    let expected = [
+        (2, -1, some("key"), some("held")),
+        (3, -1, some("key"), some("held")),
+        (4, -1, None, some("alone")),
+        (5, 1_000, some("key"), some("held")),
+        (6, 1_001, some("key"), some("held")),
+        (7, 1_002, some("key"), some("held")),
+        (8, 1_008, some("key"), None),
+        (9, 1_000, some("key"), some("v")),
+    ];
+    assert_eq!(read, expected);
+    assert_eq!(bench.progress(), (10, 10));
+}
+
+#[test]
+fn a_message_that_is_older_than_batches_and_does_not_read_can_be_passed() {
+    let mut bench = Bench::new();
+    let claim = bench.assign(0, 5);
+    // Its offsets do not rise.
+    let wrong = wrapped(1, 7, 0, Codec::Gzip, &[Old::new(1, 1, "a"), Old::new(1, 1, "b")]);
+    bench.deliver(0, claim, &[Bytes::from(wrong)]);
+    let error = bench.error();
+    let ErrorKind::CorruptBatch { offset: 7, next_offset: Some(8), detail, .. } = error.kind() else {
+        panic!("{error}")
+    };
+    assert!(detail.contains("record 1: offset 1 is not within 2 to 7"), "{detail}");
 }
 
 #[test]

@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::error::{BatchError, BatchFault};
 use super::header::{BatchHeader, HEADER_LEN, PREFIX_LEN, at, field};
+use super::legacy::{self, Messages};
 use super::record::{Base, RawRecord, RecordRef, Span, read_record};
-use crate::wire::compress::{self, Codec, CompressError};
+use crate::wire::compress::{self, Codec};
 use crate::wire::crc;
 
 /// Decompressed records never exceed this many bytes, whatever the caller's limit: [`Span`]s count with 32 bits.
@@ -13,7 +14,7 @@ const MAX_BODY: usize = i32::MAX as usize;
 /// Length from the base offset to the magic, the same in every message format.
 const MAGIC_END: usize = at::MAGIC + 1;
 
-/// The batches of one partition in a fetch response.
+/// The batches of one partition in a fetch response. A message of magic 0 or 1 counts as one, with those that it may hold.
 ///
 /// The last one may be cut off, since brokers fill a response by bytes, not batches: iteration ends in front of it,
 /// and [`Batches::remaining`] tells. A batch that cannot be read is an error, and iteration goes on behind it where
@@ -54,7 +55,11 @@ impl Iterator for Batches {
             return None;
         }
         let bytes = self.rest.split_to(total);
-        Some(match BatchHeader::read(&bytes) {
+        let header = match legacy::is_message(&bytes) {
+            true => legacy::read_header(&bytes),
+            false => BatchHeader::read(&bytes),
+        };
+        Some(match header {
             Ok(header) => Ok(Batch { header, bytes }),
             Err(fault) => Err(BatchError { base_offset, last_offset: None, fault }),
         })
@@ -80,7 +85,10 @@ impl Batch {
 
     /// Checks the bytes against the checksum; a difference is more likely a fault of transit than of storage.
     pub(crate) fn verify_crc(&self) -> Result<(), BatchError> {
-        let computed = crc::crc32c(self.bytes.get(at::ATTRIBUTES..).unwrap_or_default());
+        let computed = match legacy::is_message(&self.bytes) {
+            true => legacy::checksum(&self.bytes),
+            false => crc::crc32c(self.bytes.get(at::ATTRIBUTES..).unwrap_or_default()),
+        };
         let stored = self.header.crc;
         if computed == stored { Ok(()) } else { Err(self.error(BatchFault::Crc { stored, computed })) }
     }
@@ -89,26 +97,27 @@ impl Batch {
     ///
     /// The limit is for decompression: records that are not compressed are shared with the fetch response.
     pub(crate) fn cursor(&self, limit: usize) -> Result<RecordCursor, BatchError> {
-        let body = self.bytes.slice(HEADER_LEN.min(self.bytes.len())..);
-        let codec = self.header.attributes.codec().map_err(|fault| self.error(fault))?;
-        // A batch that compaction has emptied holds no stream of its codec.
-        let buf = if codec == Codec::None || (self.header.count == 0 && body.is_empty()) {
-            body
-        } else {
-            self.decompress(codec, &body, limit.min(MAX_BODY))
-                .map_err(|error| self.error(BatchFault::Compression(error)))?
-        };
-        Ok(RecordCursor { buf, walk: Walk::new(&self.header) })
+        let limit = limit.min(MAX_BODY);
+        let (buf, walk) = match legacy::is_message(&self.bytes) {
+            true => Messages::open(&self.bytes, &self.header, limit)
+                .map(|(buf, messages)| (buf, Walk::Messages(messages))),
+            false => self.body(limit).map(|buf| (buf, Walk::Records(Steps::new(&self.header)))),
+        }
+        .map_err(|fault| self.error(fault))?;
+        Ok(RecordCursor { buf, walk })
     }
 
-    fn decompress(&self, codec: Codec, body: &[u8], limit: usize) -> Result<Bytes, CompressError> {
-        let mut out = Vec::new();
-        compress::decompress(codec, body, limit, &mut out)?;
-        // The records may be kept for long, so unused room must not stay with them.
-        if out.capacity() / 2 > out.len() {
-            out.shrink_to_fit();
+    /// The records of a batch of magic 2, decompressed.
+    fn body(&self, limit: usize) -> Result<Bytes, BatchFault> {
+        let body = self.bytes.slice(HEADER_LEN.min(self.bytes.len())..);
+        let codec = self.header.attributes.codec()?;
+        // A batch that compaction has emptied holds no stream of its codec.
+        if codec == Codec::None || (self.header.count == 0 && body.is_empty()) {
+            return Ok(body);
         }
-        Ok(Bytes::from(out))
+        let mut out = Vec::new();
+        compress::decompress(codec, &body, limit, &mut out).map_err(BatchFault::Compression)?;
+        Ok(compress::shrunk(out))
     }
 
     const fn error(&self, fault: BatchFault) -> BatchError {
@@ -149,7 +158,10 @@ impl RecordCursor {
 
     /// How many records the batch announces that have not been read.
     pub(crate) const fn left(&self) -> u32 {
-        self.walk.left
+        match &self.walk {
+            Walk::Records(steps) => steps.left,
+            Walk::Messages(messages) => messages.left(),
+        }
     }
 }
 
@@ -172,7 +184,24 @@ impl<'a> Iterator for Records<'a> {
 
 /// Where reading stands.
 #[derive(Clone, Copy, Debug)]
-struct Walk {
+enum Walk {
+    Records(Steps),
+    Messages(Messages),
+}
+
+impl Walk {
+    #[inline]
+    fn step(&mut self, buf: &[u8]) -> Option<Result<RawRecord, BatchError>> {
+        match self {
+            Self::Records(steps) => steps.next(buf),
+            Self::Messages(messages) => messages.next(buf).map(Ok),
+        }
+    }
+}
+
+/// The same in a batch of magic 2.
+#[derive(Clone, Copy, Debug)]
+struct Steps {
     pos: usize,
     left: u32,
     count: u32,
@@ -180,7 +209,7 @@ struct Walk {
     ended: bool,
 }
 
-impl Walk {
+impl Steps {
     fn new(header: &BatchHeader) -> Self {
         let base = Base {
             offset: header.base_offset,
@@ -193,7 +222,7 @@ impl Walk {
     }
 
     #[inline]
-    fn step(&mut self, buf: &[u8]) -> Option<Result<RawRecord, BatchError>> {
+    fn next(&mut self, buf: &[u8]) -> Option<Result<RawRecord, BatchError>> {
         if self.left == 0 || self.pos >= buf.len() {
             return self.end(buf).map(Err);
         }

@@ -46,7 +46,7 @@ pub(crate) enum BatchFault {
     TrailingBytes { announced: u32, bytes: usize },
     /// The attributes name a codec that no version of Kafka has.
     UnknownCodec(u8),
-    /// The format is not that of magic 2.
+    /// The format is of a magic above 2, or a negative one.
     UnsupportedMagic(i8),
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for BatchFault {
         match self {
             Self::Compression(error) => error.fmt(f),
             Self::Crc { stored, computed } => {
-                write!(f, "CRC-32C is {computed:#010x}, but the header says {stored:#010x}")
+                write!(f, "CRC is {computed:#010x}, but the header says {stored:#010x}")
             }
             Self::LengthTooSmall { length, min } => {
                 write!(f, "length field is {length}, less than the {min} of a header")
@@ -78,7 +78,7 @@ impl fmt::Display for BatchFault {
             }
             Self::UnknownCodec(id) => write!(f, "unknown compression codec {id}"),
             Self::UnsupportedMagic(magic) => {
-                write!(f, "message format of magic {magic} is not supported, only 2 is")
+                write!(f, "message format of magic {magic} is not supported, only 0 to 2 are")
             }
         }
     }
@@ -87,10 +87,18 @@ impl fmt::Display for BatchFault {
 /// What is wrong with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordFault {
+    /// A compressed message within a compressed one.
+    Compressed,
+    /// The bytes of a message differ from those that its checksum was made of.
+    Crc { stored: u32, computed: u32 },
     /// A header's name is not UTF-8.
     HeaderName { offset: i64 },
     /// A length or count is negative where none may be, or exceeds the bytes that are left.
     Length { field: Field, length: i32, left: usize },
+    /// A message within a compressed one is of neither magic 0 nor 1.
+    Magic(i8),
+    /// The offset of a message is not above the previous one's, or is above that of the message that holds it.
+    Offset { offset: i64, min: i64, max: i64 },
     /// The offset is not above the previous record's, or lies outside the batch.
     OffsetDelta { delta: i32, min: i32, max: i32 },
     /// The timestamp overflows.
@@ -104,11 +112,19 @@ pub(crate) enum RecordFault {
 impl fmt::Display for RecordFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Compressed => f.write_str("a compressed message within another"),
+            Self::Crc { stored, computed } => {
+                write!(f, "CRC is {computed:#010x}, but the message says {stored:#010x}")
+            }
             Self::HeaderName { offset } => {
                 write!(f, "a header's name is not UTF-8 (record at offset {offset})")
             }
             Self::Length { field, length, left } => {
                 write!(f, "{field} is {length}, with {left} bytes left")
+            }
+            Self::Magic(magic) => write!(f, "magic {magic} within a compressed message"),
+            Self::Offset { offset, min, max } => {
+                write!(f, "offset {offset} is not within {min} to {max}")
             }
             Self::OffsetDelta { delta, min, max } => {
                 write!(f, "offset delta {delta} is not within {min} to {max}")

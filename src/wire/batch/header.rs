@@ -26,7 +26,7 @@ pub(super) mod at {
 pub(crate) const HEADER_LEN: usize = 61;
 /// Length of what stands in front of every batch, whatever its magic: base offset and length.
 pub(super) const PREFIX_LEN: usize = 12;
-/// The one magic that is read and written.
+/// The magic of batches, the only one that is written.
 pub(super) const MAGIC: i8 = 2;
 
 const CODEC_MASK: i16 = 0b111;
@@ -40,6 +40,14 @@ const DELETE_HORIZON: i16 = 1 << 6;
 pub(crate) struct Attributes(i16);
 
 impl Attributes {
+    /// The bits that messages of magic 0 have, and those of magic 1.
+    pub(super) const OF_MAGIC_0: i16 = CODEC_MASK;
+    pub(super) const OF_MAGIC_1: i16 = CODEC_MASK | LOG_APPEND_TIME;
+
+    pub(super) const fn from_bits(bits: i16) -> Self {
+        Self(bits)
+    }
+
     pub(crate) const fn bits(self) -> i16 {
         self.0
     }
@@ -118,7 +126,7 @@ pub(crate) struct BatchHeader {
     pub(crate) producer_epoch: i16,
     /// -1 for none.
     pub(crate) base_sequence: i32,
-    /// How many records the batch says it holds.
+    /// How many records the batch says it holds. 1 for a message of magic 0 or 1, also if it holds others.
     pub(crate) count: u32,
 }
 

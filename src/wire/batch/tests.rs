@@ -4,6 +4,7 @@
 #[cfg(feature = "zstd")]
 mod golden;
 mod hostile;
+mod legacy;
 mod properties;
 
 use bytes::Bytes;

@@ -76,8 +76,26 @@ fn compress_block(table: &mut CompressTable, chunk: &[u8], out: &mut Vec<u8>) {
 }
 
 pub(super) fn decompress(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CompressError> {
+    decompress_frame(input, true, limit, out)
+}
+
+/// As [`decompress`], whatever the checksum of the frame's header.
+pub(super) fn decompress_unchecked(
+    input: &[u8],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), CompressError> {
+    decompress_frame(input, false, limit, out)
+}
+
+fn decompress_frame(
+    input: &[u8],
+    checks_header: bool,
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), CompressError> {
     let mut rest = input;
-    let frame = Frame::read(&mut rest)?;
+    let frame = Frame::read(&mut rest, checks_header)?;
     let start = out.len();
     loop {
         let prefix = take_u32(&mut rest)?;
@@ -127,8 +145,8 @@ struct Frame {
 }
 
 impl Frame {
-    /// Takes the magic number and the descriptor off the front of `input`.
-    fn read(input: &mut &[u8]) -> Result<Self, CompressError> {
+    /// Takes the magic number and the descriptor off the front of `input`. `checks`: whether their checksum must be right.
+    fn read(input: &mut &[u8], checks: bool) -> Result<Self, CompressError> {
         if take(input, MAGIC.len())? != MAGIC {
             return Err(corrupt("no LZ4 frame"));
         }
@@ -151,7 +169,7 @@ impl Frame {
             if flags & CONTENT_SIZE == 0 { None } else { Some(u64::from_le_bytes(*take_array::<8>(input)?)) };
         let covered = descriptor.get(..descriptor.len() - input.len()).unwrap_or_default();
         let [checksum] = *take_array::<1>(input)?;
-        if checksum != header_checksum(covered) {
+        if checks && checksum != header_checksum(covered) {
             return Err(corrupt("checksum of the frame's header"));
         }
         Ok(Self {

@@ -46,10 +46,15 @@ public class Golden {
             producers(CompressionType.LZ4);
             markers();
             compacted();
-            byte[] all = join();
-            Files.write(Path.of(args[1]), all);
-            Files.writeString(Path.of(args[2]), listing(all));
-            System.out.println(log.size() + " batches, " + all.length + " bytes");
+            save(args);
+        } else if (args.length == 3 && args[0].equals("write-old")) {
+            for (byte magic : new byte[] {RecordBatch.MAGIC_VALUE_V0, RecordBatch.MAGIC_VALUE_V1}) {
+                for (CompressionType type : CompressionType.values()) {
+                    // It came with batches.
+                    if (type != CompressionType.ZSTD) messages(magic, type);
+                }
+            }
+            save(args);
         } else if (args.length == 3 && args[0].equals("verify")) {
             String listed = listing(Files.readAllBytes(Path.of(args[1])));
             String expected = Files.readString(Path.of(args[2]));
@@ -59,9 +64,16 @@ public class Golden {
             }
             System.out.println("Java reads the same: " + listed.lines().count() + " lines");
         } else {
-            System.err.println("usage: Golden.java write|verify BATCHES LISTING");
+            System.err.println("usage: Golden.java write|write-old|verify BATCHES LISTING");
             System.exit(2);
         }
+    }
+
+    static void save(String[] args) throws IOException {
+        byte[] all = join();
+        Files.write(Path.of(args[1]), all);
+        Files.writeString(Path.of(args[2]), listing(all));
+        System.out.println(log.size() + " batches, " + all.length + " bytes");
     }
 
     static void headers(CompressionType type) {
@@ -166,8 +178,36 @@ public class Golden {
         }
     }
 
+    /** Messages of magic 0 or 1, with what the log cleaner leaves of them. */
+    static void messages(byte magic, CompressionType type) {
+        byte[] large = bytes("the quick brown fox jumps over the lazy dog, ".repeat(100));
+        byte[][][] forms = {
+            {null, null}, {{}, {}}, {null, {}}, {{}, null}, {bytes("key"), bytes("value")}, {bytes("large"), large}
+        };
+        for (TimestampType timestamps : new TimestampType[] {TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME}) {
+            try (MemoryRecordsBuilder builder = builder(magic, type, timestamps, TIME + 77)) {
+                long time = TIME;
+                for (byte[][] message : forms) builder.append(time++, message[0], message[1]);
+                add(builder);
+            }
+            try (MemoryRecordsBuilder builder = builder(magic, type, timestamps, TIME + 77)) {
+                builder.append(TIME, null, bytes("alone"));
+                add(builder);
+            }
+            try (MemoryRecordsBuilder builder = builder(magic, type, timestamps, TIME + 77)) {
+                builder.appendWithOffset(next + 3, TIME, bytes("a"), bytes("after a gap"), new Header[0]);
+                builder.appendWithOffset(next + 70, TIME - 5, bytes("b"), bytes("after another"), new Header[0]);
+                add(builder);
+            }
+        }
+    }
+
     static MemoryRecordsBuilder builder(CompressionType type, TimestampType timestamps, long appendTime) {
-        return MemoryRecords.builder(ByteBuffer.allocate(1 << 20), RecordBatch.MAGIC_VALUE_V2,
+        return builder(RecordBatch.MAGIC_VALUE_V2, type, timestamps, appendTime);
+    }
+
+    static MemoryRecordsBuilder builder(byte magic, CompressionType type, TimestampType timestamps, long appendTime) {
+        return MemoryRecords.builder(ByteBuffer.allocate(1 << 20), magic,
             Compression.of(type).build(), timestamps, next, appendTime, RecordBatch.NO_PRODUCER_ID,
             RecordBatch.NO_PRODUCER_EPOCH, RecordBatch.NO_SEQUENCE, false, LEADER_EPOCH);
     }
@@ -192,11 +232,15 @@ public class Golden {
         StringBuilder out = new StringBuilder();
         for (MutableRecordBatch batch : MemoryRecords.readableRecords(ByteBuffer.wrap(all)).batches()) {
             batch.ensureValid();
-            DefaultRecordBatch header = (DefaultRecordBatch) batch;
-            line(out, "batch", batch.baseOffset(), batch.lastOffset(), batch.compressionType().name, batch.timestampType().name,
-                header.baseTimestamp(), batch.maxTimestamp(), batch.partitionLeaderEpoch(), batch.producerId(),
-                batch.producerEpoch(), batch.baseSequence(), batch.isTransactional(), batch.isControlBatch(),
-                batch.deleteHorizonMs().isPresent(), batch.countOrNull());
+            if (batch instanceof DefaultRecordBatch header) {
+                line(out, "batch", batch.baseOffset(), batch.lastOffset(), batch.compressionType().name,
+                    batch.timestampType().name, header.baseTimestamp(), batch.maxTimestamp(), batch.partitionLeaderEpoch(),
+                    batch.producerId(), batch.producerEpoch(), batch.baseSequence(), batch.isTransactional(),
+                    batch.isControlBatch(), batch.deleteHorizonMs().isPresent(), batch.countOrNull());
+            } else {
+                line(out, "message", batch.magic(), batch.lastOffset(), batch.compressionType().name,
+                    batch.timestampType().name, batch.maxTimestamp());
+            }
             for (Record record : batch) {
                 List<Object> fields = new ArrayList<>(List.of("record", record.offset(), record.timestamp(),
                     text(record.hasKey() ? record.key() : null), text(record.hasValue() ? record.value() : null)));

@@ -53,6 +53,50 @@ fn a_lost_answer_ends_the_session_for_another() {
 }
 
 #[test]
+fn a_partition_that_was_refused_is_forgotten_while_it_waits_and_named_again_then() {
+    let mut bench = Bench::with(2, 1);
+    let call = bench.call();
+    bench.answer_in(9, call.token, vec![]);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions, call.forgotten), ((9, 1), vec![], vec![]));
+    bench.answer_in(9, call.token, vec![refusal(0, Code::KAFKA_STORAGE_ERROR)]);
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions, call.forgotten), ((9, 2), vec![], vec![0]));
+    bench.wait(1000);
+    bench.answer_in(9, call.token, vec![]);
+    // To the broker it is a new one: without its name it would not be read again.
+    let call = bench.call();
+    assert_eq!((call.session, call.partitions, call.forgotten), ((9, 3), vec![(0, 0)], vec![]));
+    let fetched = bench.answer_in(9, call.token, vec![data(0, script::batch(0, 4, 9))]);
+    assert!(matches!(fetched[..], [Event::Fetched(_)]), "{fetched:?}");
+}
+
+/// A broker whose quota was exceeded answers at once, with nothing (KIP-219): it has not looked at the partitions, nor
+/// begun a session.
+#[test]
+fn a_throttled_answer_with_nothing_in_it_begins_no_session_and_ends_none() {
+    let mut bench = Bench::with(2, 1);
+    let throttle = |bench: &mut Bench, token: Token, session_id: i32| {
+        let response = FetchResponse { session_id, throttle_time_ms: 700, ..FetchResponse::default() };
+        bench.fetcher.answer(bench.now, token, script::answer(17, response), &mut bench.out);
+        assert!(matches!(mem::take(&mut bench.out.events)[..], [Event::Throttled { .. }]));
+        bench.wait(700);
+    };
+    for _ in 0..2 {
+        let call = bench.call();
+        assert_eq!((call.session, call.partitions.len()), ((0, 0), 2));
+        throttle(&mut bench, call.token, 0);
+    }
+    let call = bench.call();
+    bench.answer_in(9, call.token, vec![]);
+    for epoch in 1..3 {
+        let call = bench.call();
+        assert_eq!((call.session, call.partitions, call.forgotten), ((9, epoch), vec![], vec![]));
+        throttle(&mut bench, call.token, 9);
+    }
+}
+
+#[test]
 fn a_partition_that_comes_back_is_told_where_its_log_ends() {
     let mut bench = Bench::with(2, 1);
     let call = bench.call();

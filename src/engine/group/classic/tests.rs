@@ -85,6 +85,11 @@ impl Bench {
 
     fn join_as_leader(&mut self, generation: i32) {
         let call = self.tick().unwrap();
+        self.lead(&call, generation);
+    }
+
+    /// Lets it in by this call, alone in its group.
+    fn lead(&mut self, call: &Call, generation: i32) {
         assert!(matches!(call.request, Request::JoinGroup(_)), "{call:?}");
         let member = JoinGroupResponseMember {
             member_id: "me".into(),
@@ -99,7 +104,7 @@ impl Bench {
             members: vec![member],
             ..Default::default()
         };
-        self.respond(&call, response);
+        self.respond(call, response);
         self.group.catalog(self.now, &self.snapshot.clone(), &mut self.out);
     }
 
@@ -183,6 +188,78 @@ fn a_member_joins_with_the_id_that_it_is_given_and_owns_its_share() {
     assert!(matches!(bench.event(), Event::Assigned(partitions) if partitions.len() == 4));
     let identity = bench.group.identity().unwrap();
     assert_eq!((&*identity.member_id, identity.generation), ("me", 1));
+}
+
+/// KIP-800.
+#[test]
+fn why_a_member_joins_and_leaves_is_told_to_the_coordinator() {
+    let mut bench = Bench::new(None);
+    let first = bench.tick().unwrap();
+    let required = JoinGroupResponse {
+        error_code: Code::MEMBER_ID_REQUIRED.get(),
+        member_id: "me".into(),
+        ..Default::default()
+    };
+    bench.respond(&first, required);
+    let again = bench.tick().unwrap();
+    assert_eq!([reason(&first), reason(&again)], ["test"; 2], "that an id was wanted is no reason");
+    bench.lead(&again, 1);
+    bench.finish_sync();
+
+    bench.heartbeat(Code::REBALANCE_IN_PROGRESS);
+    bench.group.revoked(bench.now);
+    let join = bench.tick().unwrap();
+    assert_eq!(reason(&join), "the group rebalances");
+    bench.lead(&join, 2);
+    bench.finish_sync();
+
+    bench.group.catalog(bench.now, &snapshot(6), &mut bench.out);
+    bench.snapshot = snapshot(6);
+    bench.group.revoked(bench.now);
+    let join = bench.tick().unwrap();
+    assert_eq!(reason(&join), "the partitions of a topic have changed");
+    bench.lead(&join, 3);
+    bench.finish_sync();
+
+    bench.advance(45 * SECOND);
+    let leave = bench.tick().unwrap();
+    assert!(matches!(leave.request, Request::LeaveGroup(_)), "{leave:?}");
+    bench.respond(&leave, LeaveGroupResponse::default());
+    let join = bench.tick().unwrap();
+    assert_eq!([reason(&leave), reason(&join)], ["the session timed out"; 2]);
+    bench.lead(&join, 4);
+    bench.finish_sync();
+
+    bench.group.leave(bench.now, "done", &mut bench.out);
+    assert_eq!(reason(&bench.out.calls.pop().unwrap()), "done");
+}
+
+/// Why it joins or leaves, as the request says.
+fn reason(call: &Call) -> &str {
+    let reason = match &call.request {
+        Request::JoinGroup(join) => join.reason.as_deref(),
+        Request::LeaveGroup(leave) => leave.members[0].reason.as_deref(),
+        request => panic!("{request:?}"),
+    };
+    reason.unwrap()
+}
+
+#[test]
+fn a_join_waits_for_as_long_as_the_other_members_may_take_and_a_little_longer() {
+    let mut bench = Bench::new(None);
+    let join = bench.tick().unwrap();
+    assert!(
+        matches!(&join.request, Request::JoinGroup(join) if join.rebalance_timeout_ms == 300_000),
+        "{join:?}"
+    );
+    assert_eq!(join.deadline, bench.now.instant + 305 * SECOND);
+
+    // But no less long than any other request.
+    let settings = GroupSettings { rebalance_timeout: 10 * SECOND, ..GroupSettings::of_tests(None) };
+    bench.group = Classic::new(settings, bench.now, Tokens::default(), Random::new(1));
+    bench.group.set_coordinator(Some(NodeId(1)));
+    bench.group.join(bench.now, "test");
+    assert_eq!(bench.tick().unwrap().deadline, bench.now.instant + 30 * SECOND);
 }
 
 #[test]

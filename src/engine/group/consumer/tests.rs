@@ -25,13 +25,17 @@ struct Bench {
 
 impl Bench {
     fn new(instance_id: Option<&str>) -> Self {
+        Self::with_seed(instance_id, 1)
+    }
+
+    fn with_seed(instance_id: Option<&str>, seed: u64) -> Self {
         let settings = GroupSettings {
             rack: Some("r".into()),
             server_assignor: Some("range".into()),
             ..GroupSettings::of_tests(instance_id)
         };
         let now = script::start();
-        let mut group = ConsumerGroup::new(settings, now, Tokens::default(), Random::new(1));
+        let mut group = ConsumerGroup::new(settings, now, Tokens::default(), Random::new(seed));
         group.set_coordinator(Some(NodeId(1)));
         group.join(now, "test");
         Self { group, now, snapshot: snapshot(7), out: Outbox::default() }
@@ -169,7 +173,44 @@ fn a_member_says_everything_when_it_joins_and_later_only_what_changes() {
     assert_eq!((next.member_epoch, next.rebalance_timeout_ms), (2, -1));
     assert_eq!((&next.subscribed_topic_names, &next.rack_id, &next.server_assignor), (&None, &None, &None));
     assert_eq!(told(&next), None);
-    assert!(!next.member_id.is_empty() && next.member_id != Bench::owning(&[]).group.member_id.as_str()[1..]);
+}
+
+/// KIP-1082: a UUID as Kafka writes it, 22 characters of URL-safe base64, chosen before the coordinator is asked. Then a
+/// heartbeat that is lost, and made again, adds no second member.
+#[test]
+fn a_member_chooses_an_id_that_nobody_else_has_and_keeps_it_whatever_becomes_of_its_heartbeats() {
+    let ids = (1..=50).map(|seed| Bench::with_seed(None, seed).heartbeat().1.member_id);
+    let ids: BTreeSet<Str> = ids.collect();
+    assert_eq!(ids.len(), 50);
+    for id in &ids {
+        let is_legal = |symbol: char| symbol.is_ascii_alphanumeric() || symbol == '-' || symbol == '_';
+        // The last character stands for two bits, and four that are zero.
+        assert!(id.len() == 22 && id.chars().all(is_legal) && id.ends_with(['A', 'Q', 'g', 'w']), "{id}");
+    }
+
+    let mut bench = Bench::new(None);
+    let (mut token, joins) = bench.heartbeat();
+    let codes = [Code::COORDINATOR_LOAD_IN_PROGRESS, Code::GROUP_MAX_SIZE_REACHED, Code::FENCED_MEMBER_EPOCH];
+    for code in [None].into_iter().chain(codes.map(Some)) {
+        match code {
+            Some(code) => bench.refuse(token, code),
+            // The answer is lost.
+            None => bench.group.answer(bench.now, token, script::failure(), &mut bench.out),
+        }
+        bench.group.set_coordinator(Some(NodeId(2)));
+        bench.advance(5 * SECOND);
+        let (next, again) = bench.heartbeat();
+        assert_eq!((again.member_epoch, &again.member_id), (0, &joins.member_id), "{code:?}");
+        token = next;
+    }
+    bench.respond(token, 2, None);
+    bench.advance(INTERVAL);
+    let (token, beats) = bench.heartbeat();
+    assert_eq!((beats.member_epoch, &beats.member_id), (2, &joins.member_id));
+    // It had nothing to lose.
+    bench.refuse(token, Code::FENCED_MEMBER_EPOCH);
+    let (_, again) = bench.heartbeat();
+    assert_eq!((again.member_epoch, &again.member_id), (0, &joins.member_id));
 }
 
 #[test]

@@ -12,14 +12,18 @@ use crate::wire::compress::{Codec, Compression};
 
 const BATCHES: &[u8] = include_bytes!("../../../../tests/data/golden/java-4.4.0.batches");
 const LISTING: &str = include_str!("../../../../tests/data/golden/java-4.4.0.tsv");
+const OLD: &[u8] = include_bytes!("../../../../tests/data/golden/java-4.4.0-old.batches");
+const OLD_LISTING: &str = include_str!("../../../../tests/data/golden/java-4.4.0-old.tsv");
 
 #[test]
 fn batches_of_java_read_as_java_reads_them() {
-    let listed = listing(Bytes::from_static(BATCHES));
-    for (line, (ours, javas)) in listed.lines().zip(LISTING.lines()).enumerate() {
-        assert_eq!(ours, javas, "line {}", line + 1);
+    for (batches, listing_of_java) in [(BATCHES, LISTING), (OLD, OLD_LISTING)] {
+        let listed = listing(Bytes::from_static(batches));
+        for (line, (ours, javas)) in listed.lines().zip(listing_of_java.lines()).enumerate() {
+            assert_eq!(ours, javas, "line {}", line + 1);
+        }
+        assert_eq!(listed.lines().count(), listing_of_java.lines().count());
     }
-    assert_eq!(listed.lines().count(), LISTING.lines().count());
 }
 
 #[test]
@@ -117,28 +121,7 @@ fn listing(log: Bytes) -> String {
     let mut batches = Batches::new(log);
     for batch in batches.by_ref().map(Result::unwrap) {
         batch.verify_crc().unwrap();
-        let header = batch.header();
-        let timestamps = match header.attributes.timestamp_type() {
-            TimestampType::Create => "CreateTime",
-            TimestampType::LogAppend => "LogAppendTime",
-        };
-        let fields = [
-            header.base_offset.to_string(),
-            header.last_offset().to_string(),
-            header.attributes.codec().unwrap().to_string(),
-            timestamps.to_owned(),
-            header.base_timestamp.to_string(),
-            header.max_timestamp.to_string(),
-            header.leader_epoch.to_string(),
-            header.producer_id.to_string(),
-            header.producer_epoch.to_string(),
-            header.base_sequence.to_string(),
-            header.attributes.is_transactional().to_string(),
-            header.attributes.is_control().to_string(),
-            header.attributes.has_delete_horizon().to_string(),
-            header.count.to_string(),
-        ];
-        writeln!(out, "batch\t{}", fields.join("\t")).unwrap();
+        writeln!(out, "{}", head(&batch)).unwrap();
         let mut cursor = batch.cursor(LIMIT).unwrap();
         for record in cursor.records().map(Result::unwrap) {
             write!(out, "record\t{}\t{}", record.offset, record.timestamp).unwrap();
@@ -151,6 +134,41 @@ fn listing(log: Bytes) -> String {
     }
     assert_eq!(batches.remaining(), 0);
     out
+}
+
+/// The line of a batch, or of a message that is older than batches.
+fn head(batch: &Batch) -> String {
+    let header = batch.header();
+    let (magic, codec) = (batch.bytes()[16], header.attributes.codec().unwrap().to_string());
+    let timestamps = match header.attributes.timestamp_type() {
+        TimestampType::Create if magic == 0 => "NoTimestampType",
+        TimestampType::Create => "CreateTime",
+        TimestampType::LogAppend => "LogAppendTime",
+    };
+    let (last_offset, max_timestamp) = (header.last_offset().to_string(), header.max_timestamp.to_string());
+    if magic < 2 {
+        let timestamps = timestamps.to_owned();
+        return ["message".to_owned(), magic.to_string(), last_offset, codec, timestamps, max_timestamp]
+            .join("\t");
+    }
+    let fields = [
+        "batch".to_owned(),
+        header.base_offset.to_string(),
+        last_offset,
+        codec,
+        timestamps.to_owned(),
+        header.base_timestamp.to_string(),
+        max_timestamp,
+        header.leader_epoch.to_string(),
+        header.producer_id.to_string(),
+        header.producer_epoch.to_string(),
+        header.base_sequence.to_string(),
+        header.attributes.is_transactional().to_string(),
+        header.attributes.is_control().to_string(),
+        header.attributes.has_delete_horizon().to_string(),
+        header.count.to_string(),
+    ];
+    fields.join("\t")
 }
 
 fn text(bytes: Option<&[u8]>) -> String {

@@ -182,7 +182,7 @@ fn a_compacted_batch_with_no_records_has_none() {
 
 #[test]
 fn foreign_formats_and_codecs_are_named() {
-    for magic in [0, 1, 3, -1] {
+    for magic in [3, -1, i8::MAX, i8::MIN] {
         let mut batch = batch_of(&plain(0), 1);
         put(&mut batch, at::MAGIC, i8::to_be_bytes(magic));
         assert_eq!(fault_of(batch), (0, BatchFault::UnsupportedMagic(magic)));
@@ -196,14 +196,14 @@ fn foreign_formats_and_codecs_are_named() {
 
 #[test]
 fn reading_goes_on_behind_a_batch_of_a_foreign_format() {
-    // A message of magic 1 is shorter than a header of magic 2.
-    let mut old = vec![0; 34];
-    put(&mut old, at::LENGTH, 22i32.to_be_bytes());
-    put(&mut old, at::MAGIC, [1]);
-    let log = [&old[..], sealed(Compression::NONE).bytes()].concat();
+    // Shorter than a header of magic 2.
+    let mut foreign = vec![0; 34];
+    put(&mut foreign, at::LENGTH, 22i32.to_be_bytes());
+    put(&mut foreign, at::MAGIC, [3]);
+    let log = [&foreign[..], sealed(Compression::NONE).bytes()].concat();
     let mut batches = Batches::new(Bytes::from(log));
     let error = batches.next().unwrap().unwrap_err();
-    assert_eq!((error.base_offset, error.fault), (0, BatchFault::UnsupportedMagic(1)));
+    assert_eq!((error.base_offset, error.fault), (0, BatchFault::UnsupportedMagic(3)));
     assert_eq!(batches.next().unwrap().unwrap().header().count, 3);
     assert!(batches.next().is_none());
 }

@@ -154,6 +154,32 @@ fn a_member_that_is_not_heard_while_it_joins_loses_all() {
     }
 }
 
+/// The coordinator goes on without it then, and gives its partitions to others.
+#[test]
+fn a_member_that_is_heard_but_not_let_in_within_the_rebalance_timeout_loses_all() {
+    let mut follower = Follower::owning(&[0, 1]);
+    let until = follower.0.now.instant + 300 * SECOND;
+    follower.0.heartbeat(Code::REBALANCE_IN_PROGRESS);
+    let join = follower.0.tick().unwrap();
+    for _ in 0..97 {
+        follower.0.advance(3 * SECOND);
+        let call = follower.0.tick().unwrap();
+        follower.0.respond(&call, heartbeat_response(Code::REBALANCE_IN_PROGRESS));
+        assert_eq!(follower.events(), [""; 0]);
+    }
+    // With one more heartbeat under way nothing else is due.
+    follower.0.advance(3 * SECOND);
+    assert!(follower.0.tick().is_some());
+    assert_eq!(follower.0.group.deadline(), Some(until));
+    follower.0.now.instant = until;
+    let leaves = follower.0.tick().unwrap();
+    assert_eq!(follower.events(), ["lost 0 1"]);
+    assert!(follower.0.group.identity().is_none());
+    follower.joined(&join, 2);
+    assert_eq!(follower.events(), [""; 0], "it comes too late");
+    follower.0.leaves_to_come_back(&leaves);
+}
+
 #[test]
 fn a_member_that_was_thrown_out_while_it_joined_loses_all() {
     let mut follower = Follower::owning(&[0]);

@@ -38,6 +38,10 @@ impl Failure {
         &*self.error
     }
 
+    pub(crate) fn into_error(self) -> BoxError {
+        self.error
+    }
+
     /// What caused the error, outermost first, without the error itself.
     pub fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
         std::iter::successors(self.error.source(), |&error| error.source())

@@ -6,6 +6,9 @@ use crate::failure::{BoxError, Failure};
 
 /// The error of handlers. Every error becomes one with `?`, and is then taken for transient: the record is tried again.
 ///
+/// It is not a [`std::error::Error`] itself. Where it stands outside of handlers, as where something is published in
+/// answer to a request, it becomes a [`BoxError`] with `?`: the error from which it was made.
+///
 /// ```
 /// use milena_service::{HandlerError, Json};
 ///
@@ -89,6 +92,24 @@ impl<E: Error + Send + Sync + 'static> From<E> for HandlerError {
     }
 }
 
+impl From<HandlerError> for BoxError {
+    fn from(error: HandlerError) -> Self {
+        match error.0 {
+            Fault::Retry { failure, .. } | Fault::DeadLetter(failure) | Fault::Halt(failure) => {
+                failure.into_error()
+            }
+            skipped @ Fault::Skip(_) => HandlerError(skipped).to_string().into(),
+        }
+    }
+}
+
+impl From<HandlerError> for Box<dyn Error> {
+    fn from(error: HandlerError) -> Self {
+        let error: BoxError = error.into();
+        error
+    }
+}
+
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -97,5 +118,29 @@ impl fmt::Display for HandlerError {
             Fault::Skip(reason) => write!(f, "skipped: {reason}"),
             Fault::Halt(failure) => write!(f, "halted: {failure}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn outside_of_handlers_it_is_the_error_from_which_it_was_made() {
+        fn parsed() -> Result<u32, HandlerError> {
+            Ok("x".parse()?)
+        }
+        fn boxed() -> Result<u32, BoxError> {
+            Ok(parsed()?)
+        }
+        fn in_main() -> Result<(), Box<dyn Error>> {
+            Err(HandlerError::skip("of another tenant"))?
+        }
+        assert!(boxed().unwrap_err().is::<std::num::ParseIntError>());
+        assert_eq!(in_main().unwrap_err().to_string(), "skipped: of another tenant");
+        let named: BoxError = HandlerError::dead_letter("no amount").kind("amount").into();
+        assert_eq!(named.to_string(), "no amount");
     }
 }

@@ -233,6 +233,8 @@ async fn what_cannot_be_decoded_fails_the_table_which_keeps_what_it_has() {
     assert!(changes.changed().await.is_ok() && changes.changed().await.is_err());
     let health = table.health();
     assert!(!health.is_ready && matches!(health.failure, Some(TableError::Undecodable { .. })));
+    let why = table.check().unwrap_err();
+    assert!(why.starts_with("the record t-0@2 cannot be decoded: the value is not the JSON"), "{why}");
     soon(table.stop()).await;
     assert!(matches!(table.failure(), Some(TableError::Undecodable { .. })), "the first failure counts");
 }
@@ -321,6 +323,7 @@ async fn records_that_were_deleted_before_they_were_read_fail_the_table() {
     let stage = Stage::new(1).await;
     stage.put("a", 1).await;
     let table = stage.ready().await;
+    assert_eq!(table.check(), Ok(()));
     let held = stage.hold_fetches().await;
     until(|| held.hits() > 0).await;
     stage.put("a", 2).await;

@@ -1,8 +1,13 @@
 //! A service that runs.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use milena::Client;
+use milena::{Client, Offset, TopicPartition};
 use tokio::task::JoinHandle;
 
 use super::{error::ServiceError, health::Health, report::Report, shared::Shared};
@@ -80,24 +85,55 @@ impl Running {
         ended.unwrap_or(Err(ServiceError::Panicked))
     }
 
-    /// Waits until everything is handled that is in the topics now: for tests.
+    /// Waits until everything is handled that is in the topics now: for tests. Of the topics' partitions, those count that
+    /// this service has.
     ///
     /// # Cancel safety
     /// Dropped, nothing changes.
-    #[expect(clippy::disallowed_methods, reason = "the end of a log is not told but asked for")]
     pub async fn settled(&self) {
-        while !self.is_settled() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let ends = loop {
+            match self.ends().await {
+                Some(ends) => break ends,
+                None => pause().await,
+            }
+        };
+        while !self.has_read(&ends) {
+            pause().await;
+        }
+        // What was handed out a moment ago is in the lanes when the service's task has its next turn.
+        let turn = self.shared.turns.load(Ordering::SeqCst);
+        self.shared.bell.notify_one();
+        while self.shared.turns.load(Ordering::SeqCst) == turn || !self.is_idle() {
+            pause().await;
         }
     }
 
-    fn is_settled(&self) -> bool {
+    /// Where the partitions end that the service has. Brokers are asked: what the last fetch has told may be older than
+    /// what was written since.
+    async fn ends(&self) -> Option<BTreeMap<TopicPartition, Offset>> {
+        let consumer = self.shared.consumer.get()?;
+        let assigned = consumer.assignment();
+        if assigned.is_empty() { None } else { consumer.end_offsets(&assigned).await.ok() }
+    }
+
+    fn has_read(&self, ends: &BTreeMap<TopicPartition, Offset>) -> bool {
         let Some(consumer) = self.shared.consumer.get() else { return false };
         let assigned = consumer.assignment();
-        let is_read =
-            !assigned.is_empty() && assigned.iter().all(|partition| consumer.lag(partition) == Some(0));
-        is_read && self.shared.lanes().partitions().all(|(_, held)| held.records == 0)
+        !assigned.is_empty()
+            && assigned.iter().all(|partition| {
+                let is_there = consumer.position(partition).as_ref() >= ends.get(partition);
+                is_there && consumer.lag(partition) == Some(0)
+            })
     }
+
+    fn is_idle(&self) -> bool {
+        self.shared.lanes().partitions().all(|(_, held)| held.records == 0)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the end of a log is not told but asked for")]
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
 }
 
 impl Drop for Running {

@@ -16,6 +16,7 @@ use super::{
     shared::{Shared, within},
     view::{Limits, View},
 };
+use crate::{event::Event, topic::Topic};
 
 /// How often a topic is asked for that is not there yet.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -50,6 +51,34 @@ where
             topic_timeout: Duration::from_secs(60),
             entries: PhantomData,
         }
+    }
+
+    /// A table of a topic of events: the newest event of each key, brought up to its current version. Default settings,
+    /// to be changed before it is started.
+    ///
+    /// ```no_run
+    /// # async fn example(client: milena::Client) -> Result<(), milena_service::TableError> {
+    /// use milena_service::{Event, Table, Topic};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize)]
+    /// #[event(type = "user.changed", key = user_id)]
+    /// struct UserChanged {
+    ///     user_id: String,
+    ///     email: String,
+    /// }
+    ///
+    /// const USERS: Topic<UserChanged> = Topic::new("users");
+    ///
+    /// let users: Table<String, UserChanged> = Table::of_events(&client, USERS).start().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn of_events(client: &Client, topic: Topic<V>) -> TableBuilder<K, V, Topic<V>>
+    where
+        V: Event,
+        Topic<V>: Decode<K, V>,
+    {
+        Self::builder(client, &topic).decode(topic)
     }
 
     /// Starts a table of a topic with default settings, whose values are JSON. See [`TableBuilder::start`].

@@ -1,6 +1,13 @@
 //! A table as its users see it.
 
-use std::{borrow::Borrow, fmt, ops::RangeBounds, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow,
+    error::Error,
+    fmt::{self, Write},
+    ops::RangeBounds,
+    sync::Arc,
+    time::Duration,
+};
 
 use milena::TopicName;
 use tokio::sync::watch;
@@ -78,6 +85,28 @@ pub struct TableHealth {
     pub last_error: Option<milena::Error>,
 }
 
+impl TableHealth {
+    fn check(self) -> Result<(), String> {
+        let Self { topic, is_ready, failure, last_error, .. } = self;
+        if is_ready {
+            return Ok(());
+        }
+        let mut why = match &failure {
+            Some(failure) => failure.to_string(),
+            None => format!("the table of {topic} has not read everything yet"),
+        };
+        let cause = match &failure {
+            Some(failure) => failure.source(),
+            None => last_error.as_ref().map(|error| error as &dyn Error),
+        };
+        for cause in std::iter::successors(cause, |&cause| cause.source()) {
+            // Writing into a string does not fail.
+            let _written = write!(why, ": {cause}");
+        }
+        Err(why)
+    }
+}
+
 impl<K: Ord + Clone, V> Table<K, V> {
     pub(super) fn new(shared: Arc<Shared<K, V>>, stop: watch::Sender<bool>) -> Self {
         Self(Arc::new(Handle { shared, stop }))
@@ -106,6 +135,21 @@ impl<K: Ord + Clone, V> Table<K, V> {
     pub fn is_ready(&self) -> bool {
         let view = self.shared().view();
         view.is_caught_up() && view.failure().is_none()
+    }
+
+    /// Whether it is [ready](Self::is_ready), and if not, why: for [`Service::ready_when`](crate::Service::ready_when).
+    ///
+    /// ```no_run
+    /// # fn example(service: milena_service::Service, users: &milena_service::Table<String, u64>) {
+    /// let users = users.clone();
+    /// let service = service.ready_when("users", move || users.check());
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// That it has failed, or is not there yet, with what keeps it from reading.
+    pub fn check(&self) -> Result<(), String> {
+        self.health().check()
     }
 
     /// Waits until the record at this position was applied, so that the table shows it, or what came after it: for

@@ -13,9 +13,11 @@ use crate::{
     delivery::{Delivery, Place},
     endpoint::Endpoint,
     envelope::caused_by,
+    event::Event,
     outcome::Outcome,
     outgoing::Outgoing,
     router::Router,
+    topic::Topic,
     trace,
 };
 
@@ -120,6 +122,63 @@ impl TestRouter {
     fn target(&self, topic: &TopicName) -> &(Endpoint, Arc<Place>) {
         let missing = || panic!("the router has no topic {topic:?}; it has {:?}", self.targets.keys());
         self.targets.get(topic).unwrap_or_else(missing)
+    }
+
+    /// Publishes an event, and hands it to the handler of its topic: with its key and its attributes, as a
+    /// [`Publisher`](crate::Publisher) would write it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use milena_service::{Emit, Ev, Event, Router, Topic, testing::TestRouter};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Event, Serialize, Deserialize)]
+    /// #[event(type = "order.placed")]
+    /// struct Placed(u64);
+    ///
+    /// #[derive(Debug, PartialEq, Event, Serialize, Deserialize)]
+    /// #[event(type = "order.charged")]
+    /// struct Charged(u64);
+    ///
+    /// const ORDERS: Topic<Placed> = Topic::new("orders");
+    /// const CHARGES: Topic<Charged> = Topic::new("charges");
+    ///
+    /// async fn charge(Ev(Placed(amount)): Ev<Placed>) -> Emit<Charged> {
+    ///     Emit(CHARGES, Charged(amount))
+    /// }
+    ///
+    /// let router = TestRouter::new(Router::new().topic(ORDERS, charge));
+    /// assert!(router.send_event(&ORDERS, &Placed(21)).await.is_ack());
+    /// assert_eq!(router.events_in(&CHARGES), [Charged(21)]);
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// If the event cannot be encoded; and as [`send`](Self::send).
+    #[expect(clippy::panic, reason = "in a test, this is how a mistake is told")]
+    pub async fn send_event<E: Event + Sync>(&self, topic: &Topic<E>, event: &E) -> Outcome {
+        match topic.outgoing(event) {
+            Ok(record) => self.pass_on(&record).await,
+            Err(error) => panic!("the event {} cannot be encoded: {error}", E::TYPE),
+        }
+    }
+
+    /// The events that handlers have published to a topic.
+    ///
+    /// # Panics
+    /// If something else than an event of this type was published there.
+    #[must_use]
+    #[expect(clippy::panic, reason = "in a test, this is how a mistake is told")]
+    pub fn events_in<E: Event>(&self, topic: &Topic<E>) -> Vec<E> {
+        let event = |record: Outgoing| {
+            let headers: Vec<_> = record.headers().collect();
+            match topic.read(&Message::from_record(&record.record(&headers), 0)) {
+                Ok(Some(event)) => event,
+                Ok(None) => panic!("a tombstone was published to {}", topic.name()),
+                Err(error) => panic!("what was published to {} is no {}: {error}", topic.name(), E::TYPE),
+            }
+        };
+        self.published_to(topic.name()).into_iter().map(event).collect()
     }
 
     /// Sends an [`Outgoing`]: what one handler has published, say, to the next.

@@ -1,9 +1,13 @@
 //! Events through a service: who caused what, and what is newer than it.
 
+use std::{sync::Arc, time::Duration};
+
 use milena_service::{
-    DeadLetter, Emit, Envelope, Ev, Event, IntoRoute, JsonCodec, Newer, Outgoing, Router, State, Topic,
+    DeadLetter, Emit, Envelope, Ev, Event, IntoRoute, JsonCodec, Newer, Outgoing, Router, State, Table,
+    Topic, UpcastError,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::support::{Seen, cluster, records, service, settled, until};
 
@@ -91,4 +95,45 @@ async fn an_event_of_a_newer_version_halts_its_lane_where_the_route_says_so() {
     assert_eq!(halted.offset.0, 0);
     assert!(halted.error.contains("version 2; versions up to 1"), "{}", halted.error);
     assert_eq!(seen.len(), 0, "what has no key either waits behind it");
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Renamed(String);
+
+/// Version 1 was a number.
+impl Event for Renamed {
+    const TYPE: &'static str = "renamed";
+    const VERSION: u32 = 2;
+    type Codec = JsonCodec;
+
+    fn upcast(_: u32, value: Value) -> Result<Value, UpcastError> {
+        Ok(value.to_string().into())
+    }
+}
+
+const NAMES: Topic<Renamed> = Topic::new("names");
+
+#[tokio::test(start_paused = true)]
+async fn a_table_of_events_shows_the_newest_of_each_key_in_the_version_of_today() {
+    let (cluster, client) = cluster(1).await;
+    cluster.create_topic("names", 2).await.unwrap();
+    let publisher = milena_service::Publisher::start(&client).unwrap();
+    let old = Outgoing::new("names", "7").header("ce_type", "renamed").header("ce_dataversion", "1");
+    publisher.send(&old.key("old")).await.unwrap();
+    let names: Table<String, Renamed> = Table::of_events(&client, NAMES).start().await.unwrap();
+    let why = names.check().unwrap_err();
+    assert_eq!(why, "the table of names has not read everything yet");
+    for name in ["Ada", "Grace"] {
+        let published = publisher.publish_keyed(&NAMES, "new", &Renamed(name.to_owned())).await.unwrap();
+        names.wait_for(published.position().unwrap(), Duration::from_secs(60)).await.unwrap();
+        assert_eq!(names.get("new"), Some(Arc::new(Renamed(name.to_owned()))), "one reads what one wrote");
+    }
+    names.ready().await.unwrap();
+    assert_eq!((names.check(), names.get("old")), (Ok(()), Some(Arc::new(Renamed("7".to_owned())))));
+
+    let foreign = publisher.send(&ORDERS.outgoing(&Ordered(7)).unwrap()).await.unwrap().position();
+    assert!(names.wait_for(foreign.unwrap(), Duration::ZERO).await.is_err(), "it is not in this topic");
+    publisher.send(&Outgoing::new("names", "8").key("k").header("ce_type", "ordered")).await.unwrap();
+    until("the table fails", || names.failure().is_some()).await;
+    assert!(names.check().unwrap_err().contains("the event is ordered"), "{:?}", names.check());
 }

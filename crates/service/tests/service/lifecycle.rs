@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use milena::Record;
 use milena_service::{HandlerError, IntoRoute, Json, Key, Router, State, Stopping};
 
 use crate::support::{Seen, cluster, connect, count, numbers, pairs, produce, service, settled, until};
@@ -226,4 +227,22 @@ async fn a_service_that_is_dropped_stops_on_its_own() {
     let other = service(&connect(&cluster).await, router()).start().await.unwrap();
     settled(&other).await;
     assert_eq!(seen.of("a"), ["0", "1", "2"]);
+}
+
+/// By the real clock and on several threads, where answers to fetches come late.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_while_the_service_runs_is_waited_for_too() {
+    let (_cluster, client) = cluster(4).await;
+    let seen = Seen::default();
+    async fn note(State(seen): State<Seen>, Key(key): Key<String>) {
+        seen.note(&key, "");
+    }
+    let router = Router::new().topic("orders", note).with_state(seen.clone());
+    let running = service(&client, router).start().await.unwrap();
+    let producer = client.producer().build().unwrap();
+    for number in 1..=50 {
+        producer.send(Record::new("orders", "1").key(&number.to_string())).await.unwrap();
+        settled(&running).await;
+        assert_eq!(seen.len(), number);
+    }
 }

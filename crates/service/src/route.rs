@@ -20,7 +20,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How the records of a topic are handled: a handler, how often it is tried, and what becomes of what cannot be handled.
-/// Made by [`IntoRoute`], by [`batch`] and [`by_type`](crate::by_type).
+/// Made by [`IntoRoute`], by [`batch`] and [`by_type`](crate::by_type()).
 pub struct Route<S = ()> {
     build: Box<dyn FnOnce(S) -> Endpoint + Send>,
     plan: Plan,

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -49,6 +49,7 @@ impl Intake {
 
     async fn read(&mut self, consumer: &Consumer) -> Result<(), ServiceError> {
         loop {
+            self.shared.round.fetch_add(1, Ordering::SeqCst);
             let (has_room, deadline) = self.arrange(consumer);
             let read = tokio::select! {
                 biased;

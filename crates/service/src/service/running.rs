@@ -1,8 +1,13 @@
 //! A service that runs.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use milena::Client;
+use milena::{Client, Isolation, Offset, OffsetAndTimestamp, OffsetSpec, TopicPartition};
 use tokio::task::JoinHandle;
 
 use super::{error::ServiceError, health::Health, report::Report, shared::Shared};
@@ -80,24 +85,69 @@ impl Running {
         ended.unwrap_or(Err(ServiceError::Panicked))
     }
 
-    /// Waits until everything is handled that is in the topics now: for tests.
+    /// Waits until everything is handled that is in the topics now, as far as the partitions are this instance's: for
+    /// tests. Brokers are asked where the partitions end; while they do not answer it waits. What transactions have
+    /// written that are open is not waited for.
     ///
     /// # Cancel safety
     /// Dropped, nothing changes.
-    #[expect(clippy::disallowed_methods, reason = "the end of a log is not told but asked for")]
     pub async fn settled(&self) {
-        while !self.is_settled() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let ends = loop {
+            match self.ends().await {
+                Ok(ends) => break ends,
+                Err(error) => tracing::debug!(%error, "it is not known yet where the topics end"),
+            }
+            pause().await;
+        };
+        loop {
+            while !self.has_read(&ends) {
+                pause().await;
+            }
+            // What was read before is in the lanes once the service's task has come round again.
+            let round = self.shared.round.load(Ordering::SeqCst);
+            while self.shared.round.load(Ordering::SeqCst) == round {
+                self.shared.bell.notify_one();
+                pause().await;
+            }
+            if self.shared.lanes().partitions().all(|(_, held)| held.records == 0) {
+                return;
+            }
         }
     }
 
-    fn is_settled(&self) -> bool {
-        let Some(consumer) = self.shared.consumer.get() else { return false };
-        let assigned = consumer.assignment();
-        let is_read =
-            !assigned.is_empty() && assigned.iter().all(|partition| consumer.lag(partition) == Some(0));
-        is_read && self.shared.lanes().partitions().all(|(_, held)| held.records == 0)
+    /// Where the partitions of the service's topics end.
+    async fn ends(&self) -> milena::Result<BTreeMap<TopicPartition, Offset>> {
+        let admin = self.client.admin();
+        let mut partitions = Vec::new();
+        for (topic, described) in admin.describe_topics(self.shared.routes.keys()).await? {
+            let described = described?.partitions.into_iter();
+            partitions.extend(
+                described.map(|one| (TopicPartition::new(&topic, one.partition), OffsetSpec::Latest)),
+            );
+        }
+        let listed = admin.list_offsets(partitions, Isolation::ReadCommitted).await?.into_iter();
+        let end = |(partition, listed): (_, milena::Result<Option<OffsetAndTimestamp>>)| {
+            Ok((partition, listed?.map_or(Offset(0), |listed| listed.offset)))
+        };
+        listed.map(end).collect()
     }
+
+    /// Whether there are partitions that are this instance's, and all are read up to these ends.
+    fn has_read(&self, ends: &BTreeMap<TopicPartition, Offset>) -> bool {
+        let Some(consumer) = self.shared.consumer.get() else { return false };
+        let is_read = |partition: &TopicPartition| {
+            let end = ends.get(partition).copied().unwrap_or(Offset(0));
+            consumer.position(partition).is_some_and(|position| position >= end)
+                && consumer.lag(partition) == Some(0)
+        };
+        let assigned = consumer.assignment();
+        !assigned.is_empty() && assigned.iter().all(is_read)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "that everything is handled is not told but asked for")]
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
 }
 
 impl Drop for Running {

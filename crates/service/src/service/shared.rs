@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
     time::SystemTime,
 };
 
@@ -22,6 +22,8 @@ pub(super) struct Shared {
     lanes: Mutex<Lanes<Record>>,
     /// Rung when the service's task has something to look at.
     pub(super) bell: Notify,
+    /// How often the service's task has begun to look at everything.
+    pub(super) round: AtomicU64,
     pub(super) routes: HashMap<TopicName, Arc<Target>>,
     pub(super) publisher: Publisher,
     pub(super) stopping: watch::Sender<bool>,
@@ -117,6 +119,7 @@ impl Shared {
             group,
             lanes: Mutex::new(lanes),
             bell: Notify::new(),
+            round: AtomicU64::new(0),
             routes,
             publisher,
             stopping,

@@ -16,6 +16,7 @@ pub(crate) mod groups;
 pub(crate) mod producer;
 pub(crate) mod recreated;
 pub(crate) mod refusals;
+pub(crate) mod services;
 pub(crate) mod share;
 pub(crate) mod transactions;
 pub(crate) mod transactions_of_groups;

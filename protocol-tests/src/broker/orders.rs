@@ -1,10 +1,12 @@
 //! What an operator does to a cluster and the client cannot ask for yet: calls written by hand, over connections of
 //! their own, to any broker that takes plain TCP.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::probe::{Call, Fields, call};
 
+const OFFSET_FETCH: i16 = 9;
 const FIND_COORDINATOR: i16 = 10;
 const DELETE_RECORDS: i16 = 21;
 const ELECT_LEADERS: i16 = 43;
@@ -25,6 +27,31 @@ pub fn coordinator(address: &str, group: &str) -> io::Result<Option<i32>> {
     let mut fields = Fields(&answer);
     let (code, node) = (fields.i16()?, fields.i32()?);
     Ok((code == 0).then_some(node))
+}
+
+/// How far a group has committed in the first partitions of a topic, where it has. `address` is that of its coordinator.
+///
+/// # Errors
+/// What the connection or the broker said.
+pub fn committed(address: &str, group: &str, topic: &str, partitions: u32) -> io::Result<BTreeMap<i32, i64>> {
+    let mut body = Vec::new();
+    string(&mut body, group)?;
+    body.extend(1_i32.to_be_bytes());
+    string(&mut body, topic)?;
+    body.extend(partitions.to_be_bytes());
+    body.extend((0..partitions).flat_map(u32::to_be_bytes));
+    let answer = call(address, &Call { api: OFFSET_FETCH, version: 1, flexible: false, body })?;
+    let mut fields = Fields(&answer);
+    let (_topics, _name) = (fields.i32()?, fields.string()?);
+    let mut committed = BTreeMap::new();
+    for _ in 0..fields.count()? {
+        let (partition, offset, _metadata) = (fields.i32()?, fields.i64()?, fields.string()?);
+        accepted("OffsetFetch", fields.i16()?)?;
+        if offset >= 0 {
+            committed.insert(partition, offset);
+        }
+    }
+    Ok(committed)
 }
 
 /// Deletes the records of a partition below an offset. `leader` is the address of the partition's leader.

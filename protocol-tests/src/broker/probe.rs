@@ -121,7 +121,7 @@ impl<'a> Fields<'a> {
         self.take().map(i32::from_be_bytes)
     }
 
-    fn count(&mut self) -> io::Result<usize> {
+    pub(crate) fn count(&mut self) -> io::Result<usize> {
         usize::try_from(self.i32()?).map_err(io::Error::other)
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Awaits, Needs, Scenario, State};
 use crate::scenarios::{
-    admin, churn, companions, consumer, elsewhere, fetching, groups, producer, recreated, refusals, share,
-    transactions, transactions_of_groups, versions,
+    admin, churn, companions, consumer, elsewhere, fetching, groups, producer, recreated, refusals, services,
+    share, transactions, transactions_of_groups, versions,
 };
 
 /// A scenario that is there: its number, the function, what it needs.
@@ -112,6 +112,12 @@ pub const SCENARIOS: &[Scenario] = &[
     // Share groups.
     ready!(None, share::members_of_a_share_group_say_what_becomes_of_records, ANY),
     ready!(None, share::members_of_a_share_group_read_one_partition_side_by_side, ANY),
+    // Services.
+    ready!(None, services::a_service_keeps_the_order_of_keys_through_retries_and_rebalances, ANY),
+    ready!(None, services::what_always_fails_is_dead_lettered_once_and_redrives, ANY),
+    ready!(None, services::a_service_that_stops_under_load_loses_and_dead_letters_nothing, ANY),
+    ready!(None, services::a_table_is_ready_when_it_has_caught_up_and_serves_what_was_written, ANY),
+    ready!(None, services::a_duplicate_event_is_handled_once, ANY),
     // The cluster as an administrator sees it.
     ready!(None, admin::a_cluster_is_described, ANY),
     ready!(None, admin::a_topic_is_created_described_and_deleted, ANY),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use milena::{Client, Isolation, TopicPartition};
+use milena::{Client, Isolation, Message, TopicPartition};
 use serde_json::Value;
 
 /// How long nothing must come before a reader is asked whether it is at the end.
@@ -19,22 +19,34 @@ pub type Log = BTreeMap<i32, Vec<String>>;
 /// # Errors
 /// What the reader was told.
 pub async fn read_committed(client: &Client, topic: &str, partitions: u32) -> milena::Result<Log> {
+    let mut log = Log::new();
+    let take = |message: &Message| log.entry(message.partition().0).or_default().push(text(message.value()));
+    each_committed(client, topic, partitions, take).await?;
+    Ok(log)
+}
+
+/// Takes what is committed in a topic, to its end as it is now.
+pub(super) async fn each_committed(
+    client: &Client,
+    topic: &str,
+    partitions: u32,
+    mut take: impl FnMut(&Message),
+) -> milena::Result<()> {
     let reader = client.reader().topics([topic]).isolation(Isolation::ReadCommitted).build()?;
     let all: Vec<TopicPartition> =
         (0..partitions.cast_signed()).map(|index| TopicPartition::new(topic, index)).collect();
-    let mut log = Log::new();
     loop {
         match tokio::time::timeout(QUIET, reader.next()).await {
-            Ok(Some(message)) => {
-                let message = message?;
-                let value = String::from_utf8_lossy(message.value().unwrap_or_default()).into_owned();
-                log.entry(message.partition().0).or_default().push(value);
-            }
-            Ok(None) => return Ok(log),
-            Err(_) if all.iter().all(|partition| reader.lag(partition) == Some(0)) => return Ok(log),
+            Ok(Some(message)) => take(&message?),
+            Ok(None) => return Ok(()),
+            Err(_) if all.iter().all(|partition| reader.lag(partition) == Some(0)) => return Ok(()),
             Err(_) => {}
         }
     }
+}
+
+pub(super) fn text(bytes: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
 }
 
 /// Everything in which a copy is not its original, where every value is unique: what is missing, what is there twice or

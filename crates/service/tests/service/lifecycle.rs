@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use milena::Record;
+use milena::{
+    Record,
+    testing::{Api, Fault, Rule},
+};
 use milena_service::{HandlerError, IntoRoute, Json, Key, Router, State, Stopping};
 
 use crate::support::{Seen, cluster, connect, count, numbers, pairs, produce, service, settled, until};
@@ -160,6 +163,25 @@ async fn keys_keep_their_order_while_instances_come_and_go() {
         assert_eq!(handled.last(), Some(&(693 + index as u64)));
     }
     assert_eq!(count(&cluster, "orders.billing.dlq", 4).await, 0);
+}
+
+/// Brokers are asked where their logs end, since the last fetch may be older than what was written.
+#[tokio::test(start_paused = true)]
+async fn a_service_is_settled_when_everything_is_handled_that_was_there() {
+    let (cluster, client) = cluster(2).await;
+    async fn quick(State(seen): State<Seen>, Key(key): Key<String>, Json(number): Json<u64>) {
+        seen.note(&key, &number.to_string());
+    }
+    let seen = Seen::default();
+    let router = Router::new().topic("orders", quick).with_state(seen.clone());
+    let running = service(&client, router).start().await.unwrap();
+    settled(&running).await;
+    cluster.fault(Rule::new(Fault::Delay(SECOND)).on(Api::Fetch)).await.unwrap();
+    for round in 1..=5 {
+        produce(&client, numbers(&["a", "b", "c"], 6)).await;
+        settled(&running).await;
+        assert_eq!(seen.len(), round * 6);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ pub enum ServiceError {
         /// Each problem on its own.
         problems: Vec<String>,
     },
-    /// Topics are missing, and the service is not to create them
+    /// Topics are missing, for 5 s if they are to be read, and the service is not to create them
     /// ([`create_topics`](crate::Service::create_topics)), or may not.
     MissingTopics {
         /// Each topic, with its number of partitions where that is known.

@@ -85,8 +85,8 @@ impl Running {
         ended.unwrap_or(Err(ServiceError::Panicked))
     }
 
-    /// Waits until everything is handled that is in the topics now: for tests. Of the topics' partitions, those count that
-    /// this service has.
+    /// Waits until everything is handled that is in the topics now, or the service has ended: for tests. Of the topics'
+    /// partitions, those count that this service has.
     ///
     /// # Cancel safety
     /// Dropped, nothing changes.
@@ -94,18 +94,23 @@ impl Running {
         let ends = loop {
             match self.ends().await {
                 Some(ends) => break ends,
+                None if self.has_ended() => return,
                 None => pause().await,
             }
         };
-        while !self.has_read(&ends) {
+        while !self.has_read(&ends) && !self.has_ended() {
             pause().await;
         }
         // What was handed out a moment ago is in the lanes when the service's task has its next turn.
         let turn = self.shared.turns.load(Ordering::SeqCst);
         self.shared.bell.notify_one();
-        while self.shared.turns.load(Ordering::SeqCst) == turn || !self.is_idle() {
+        while !self.has_ended() && (self.shared.turns.load(Ordering::SeqCst) == turn || !self.is_idle()) {
             pause().await;
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        !self.shared.standing().is_alive
     }
 
     /// Where the partitions end that the service has. Brokers are asked: what the last fetch has told may be older than

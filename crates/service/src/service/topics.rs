@@ -1,10 +1,14 @@
 //! The topics that a service needs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use milena::{Client, Code, ErrorKind, NewTopic, TopicName};
 
 use super::error::ServiceError;
+use crate::clock;
+
+/// How long topics that are read may be missing.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sees to it that all topics exist: those that are read, and beside each its dead-letter topic, which is created if that
 /// is allowed.
@@ -13,18 +17,12 @@ pub(super) async fn provide(
     wanted: &[(TopicName, Option<TopicName>)],
     create: bool,
 ) -> Result<(), ServiceError> {
-    let mut names: Vec<TopicName> = wanted.iter().map(|(topic, _)| topic.clone()).collect();
-    names.extend(wanted.iter().filter_map(|(_, dead_letters)| dead_letters.clone()));
-    let described = client.admin().describe_topics(names).await?;
-    let mut counts: BTreeMap<TopicName, u32> = BTreeMap::new();
-    for (topic, description) in described {
-        match description {
-            Ok(description) => {
-                counts.insert(topic, u32::try_from(description.partitions.len()).unwrap_or(u32::MAX));
-            }
-            Err(error) if is_missing(&error) => {}
-            Err(error) => return Err(error.into()),
-        }
+    let mut counts = described(client, wanted).await?;
+    // A broker may not have heard yet of a topic that was created a moment ago.
+    let until = clock::now() + PATIENCE;
+    while wanted.iter().any(|(topic, _)| !counts.contains_key(topic)) && clock::now() < until {
+        pause().await;
+        counts = described(client, wanted).await?;
     }
     let missing: Vec<_> = wanted.iter().filter(|(topic, _)| !counts.contains_key(topic)).collect();
     if !missing.is_empty() {
@@ -55,6 +53,31 @@ pub(super) async fn provide(
         }
     }
     Ok(())
+}
+
+/// How many partitions each topic has, of those that exist.
+async fn described(
+    client: &Client,
+    wanted: &[(TopicName, Option<TopicName>)],
+) -> Result<BTreeMap<TopicName, u32>, ServiceError> {
+    let mut names: Vec<TopicName> = wanted.iter().map(|(topic, _)| topic.clone()).collect();
+    names.extend(wanted.iter().filter_map(|(_, dead_letters)| dead_letters.clone()));
+    let mut counts = BTreeMap::new();
+    for (topic, description) in client.admin().describe_topics(names).await? {
+        match description {
+            Ok(description) => {
+                counts.insert(topic, u32::try_from(description.partitions.len()).unwrap_or(u32::MAX));
+            }
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(counts)
+}
+
+#[expect(clippy::disallowed_methods, reason = "brokers are asked again, as they do not tell")]
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 fn is_missing(error: &milena::Error) -> bool {

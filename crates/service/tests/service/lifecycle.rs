@@ -268,3 +268,25 @@ async fn what_was_written_while_the_service_runs_is_waited_for_too() {
         assert_eq!(seen.len(), number);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_service_that_has_ended_to_be_settled() {
+    let (_cluster, client) = cluster(1).await;
+    let router = Router::new().topic("orders", slow).with_state(Seen::default());
+    let mut running = service(&client, router).start().await.unwrap();
+    settled(&running).await;
+    client.close();
+    assert!(running.ended().await.is_err());
+    settled(&running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_comes_a_moment_later_is_waited_for() {
+    let (cluster, client) = cluster(1).await;
+    let router = Router::new().topic("late", slow).with_state(Seen::default());
+    let (started, _) = tokio::join!(service(&client, router).start(), async {
+        tokio::time::sleep(SECOND).await;
+        cluster.create_topic("late", 1).await.unwrap();
+    });
+    settled(&started.unwrap()).await;
+}

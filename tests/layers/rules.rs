@@ -109,7 +109,6 @@ pub(crate) const TOKIO_IN_SERVICES: &[&str] = &[
     "axum",
     "clock",
     "dedup::flight",
-    "dedup::memory",
     "delivery",
     "extract",
     "redrive",

@@ -3,13 +3,11 @@
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::time::Instant;
-
 use super::{seen::Seen, store::DedupStore};
-use crate::failure::BoxError;
+use crate::{clock, failure::BoxError};
 
 /// Keeps the newest ids in the memory of this process, for a [`Dedup`](crate::Dedup) layer: events that a producer has
 /// sent twice in short order are handled once, for as long as their partitions stay with this instance. An instance
@@ -20,16 +18,11 @@ pub struct MemoryDedup {
     start: Instant,
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the driver that reads the clock")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 impl MemoryDedup {
     /// Keeps this many ids, at least 1; then the oldest go. An id takes some 200 bytes.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { seen: Mutex::new(Seen::new(capacity.max(1))), start: now() }
+        Self { seen: Mutex::new(Seen::new(capacity.max(1))), start: clock::now() }
     }
 
     /// Forgets an id so long after it was inserted. Default: when there is no room for it any more.
@@ -56,7 +49,7 @@ impl MemoryDedup {
     }
 
     fn elapsed(&self) -> Duration {
-        now().saturating_duration_since(self.start)
+        clock::now().saturating_duration_since(self.start)
     }
 }
 

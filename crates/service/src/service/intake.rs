@@ -18,7 +18,7 @@ use super::{
     shared::{Record, Shared},
     worker,
 };
-use crate::clock;
+use crate::{clock, dead_letter};
 
 /// The service's task.
 pub(super) struct Intake {
@@ -108,6 +108,11 @@ impl Intake {
                     return;
                 }
             };
+            if is_for_another_group(&message, &self.shared.group) {
+                message.ack();
+                target.meters.outcome("skip", "");
+                continue;
+            }
             let key = message.key().map(|key| self.hasher.hash_one(key));
             let size = size(&message);
             let record = Record {
@@ -153,6 +158,11 @@ async fn sleep_until(deadline: Option<Instant>) {
     if let Some(deadline) = deadline {
         time::sleep_until(deadline.into()).await;
     }
+}
+
+/// A record that was redriven is the business of the group that could not handle it.
+fn is_for_another_group(message: &Message, group: &str) -> bool {
+    dead_letter::redriven_for(message).is_some_and(|named| named != group.as_bytes())
 }
 
 fn size(message: &Message) -> usize {

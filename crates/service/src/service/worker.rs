@@ -62,10 +62,6 @@ async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
         Some(Pending::Bury(failure)) => return bury(shared, &target, job, failure).await,
         None => {}
     }
-    if is_for_another_group(&job.first.message, &shared.group) {
-        target.meters.outcome("skip", "");
-        return done(&job);
-    }
     for record in job.iter_mut() {
         record.attempts = record.attempts.saturating_add(1);
     }
@@ -235,13 +231,12 @@ fn apart(mut job: Job<Record>, failure: &Failure) -> End<Record> {
 
 fn halted(mut job: Job<Record>, failure: &Failure) -> End<Record> {
     tracing::error!(place = %place(&job.first.message), error = %failure, "a record cannot be handled, and may not be passed by: its lane halts");
+    for record in job.iter_mut() {
+        // When it is let go on, it has all its tries again.
+        record.attempts = 0;
+    }
     job.first.trouble = Some(failure.to_string());
     End::Halted(job)
-}
-
-/// A record that was redriven is the business of the group that could not handle it.
-fn is_for_another_group(message: &Message, group: &str) -> bool {
-    dead_letter::redriven_for(message).is_some_and(|named| named != group.as_bytes())
 }
 
 /// Where a record stands, for the log.

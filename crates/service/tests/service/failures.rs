@@ -111,6 +111,8 @@ async fn without_a_dead_letter_topic_a_lane_halts_and_the_service_is_not_ready()
     let running = service(&client, router()).start().await.unwrap();
     let health = running.health();
     until("the lane has halted again", || !health.halted().is_empty()).await;
+    health.retry_halted();
+    until("it has halted once more", || !health.halted().is_empty()).await;
     healed.store(1, Ordering::SeqCst);
     health.retry_halted();
     settled(&running).await;

@@ -9,7 +9,9 @@ use std::{
 };
 
 use milena::Record;
-use milena_service::{HandlerError, IntoRoute, Json, Key, Redrive, Retry, Router, Service, State};
+use milena_service::{
+    Batch, HandlerError, IntoRoute, Json, Key, Redrive, Retry, Router, Service, State, batch,
+};
 
 use crate::support::{Seen, cluster, count, numbers, produce, records, service, settled};
 
@@ -67,6 +69,28 @@ async fn dead_letters_go_back_to_their_group_alone_and_in_order() {
     assert_eq!(again, expected, "in the order of before");
     // It goes on where it has ended.
     assert_eq!(Redrive::new(&client, DLQ).run().await.unwrap().redriven, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_holds_nothing_that_was_redriven_for_another_group() {
+    let (_cluster, client) = cluster(1).await;
+    produce(&client, numbers(&["a"], 10)).await;
+    let (app, stored) = (App::default(), Seen::default());
+    async fn store(State(seen): State<Seen>, Batch(records): Batch<Json<u64>>) {
+        records.iter().for_each(|Json(number)| seen.note("stored", &number.to_string()));
+    }
+    let running = service(&client, router(&app)).start().await.unwrap();
+    let batches = Router::new().topic("orders", batch(store)).with_state(stored.clone());
+    let others = Service::new(&client, "archive").router(batches);
+    let others =
+        others.consumer(|consumer| consumer.start_at(milena::Position::Earliest)).start().await.unwrap();
+    settled(&running).await;
+    app.works.store(true, Ordering::SeqCst);
+    assert_eq!(Redrive::new(&client, DLQ).run().await.unwrap().redriven, 5);
+    produce(&client, vec![("a", "10".to_owned())]).await;
+    settled(&running).await;
+    settled(&others).await;
+    assert_eq!((app.seen.len(), stored.len()), (11, 11));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,8 +13,8 @@ pub enum ServiceError {
         /// Each problem on its own.
         problems: Vec<String>,
     },
-    /// Topics are missing, for 5 s if they are to be read, and the service is not to create them
-    /// ([`create_topics`](crate::Service::create_topics)), or may not.
+    /// Topics are missing that the service is not to create ([`create_topics`](crate::Service::create_topics)), for 5 s, or
+    /// that it may not create.
     MissingTopics {
         /// Each topic, with its number of partitions where that is known.
         topics: Vec<(TopicName, Option<u32>)>,

@@ -7,7 +7,7 @@ use milena::{Client, Code, ErrorKind, NewTopic, TopicName};
 use super::error::ServiceError;
 use crate::clock;
 
-/// How long topics that are read may be missing.
+/// How long topics may be missing that are not created here.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sees to it that all topics exist: those that are read, and beside each its dead-letter topic, which is created if that
@@ -20,7 +20,13 @@ pub(super) async fn provide(
     let mut counts = described(client, wanted).await?;
     // A broker may not have heard yet of a topic that was created a moment ago.
     let until = clock::now() + PATIENCE;
-    while wanted.iter().any(|(topic, _)| !counts.contains_key(topic)) && clock::now() < until {
+    let is_complete = |counts: &BTreeMap<TopicName, u32>| {
+        let is_there = |topic| counts.contains_key(topic);
+        wanted.iter().all(|(topic, dead_letters)| {
+            is_there(topic) && (create || dead_letters.as_ref().is_none_or(is_there))
+        })
+    };
+    while !is_complete(&counts) && clock::now() < until {
         pause().await;
         counts = described(client, wanted).await?;
     }

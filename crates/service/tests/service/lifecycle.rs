@@ -290,3 +290,14 @@ async fn a_topic_that_comes_a_moment_later_is_waited_for() {
     });
     settled(&started.unwrap()).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_topic_that_is_not_to_be_created_is_waited_for_too() {
+    let (cluster, client) = cluster(1).await;
+    let router = Router::new().topic("orders", slow.dead_letter()).with_state(Seen::default());
+    let (started, _) = tokio::join!(service(&client, router).create_topics(false).start(), async {
+        tokio::time::sleep(SECOND).await;
+        cluster.create_topic("orders.billing.dlq", 1).await.unwrap();
+    });
+    settled(&started.unwrap()).await;
+}

@@ -5,11 +5,12 @@ use std::fmt;
 use bytes::Bytes;
 use milena::{Client, Delivery, Error, Header, Producer, Result, TopicName};
 use serde::Serialize;
+use tracing::Instrument;
 
 #[cfg(feature = "testing")]
 use crate::testing::MockProducer;
 use crate::{
-    event::Event, handler_error::HandlerError, outgoing::Outgoing, published::Published, topic::Topic,
+    event::Event, handler_error::HandlerError, outgoing::Outgoing, published::Published, topic::Topic, trace,
 };
 
 /// Publishes records. It is cheap to clone, and all clones share a producer.
@@ -57,14 +58,19 @@ impl Publisher {
     /// # Cancel safety
     /// Dropped, the record may be published or not.
     pub async fn send(&self, record: &Outgoing) -> Result<Published> {
-        match &self.0 {
-            Sink::Producer(producer) => {
-                let delivery = enqueue(producer, record).await?;
-                Ok(Published::new(record.topic().clone(), &delivery.await?))
+        let span = trace::send(std::slice::from_ref(record));
+        let sending = async {
+            match &self.0 {
+                Sink::Producer(producer) => {
+                    let delivery = enqueue(producer, record).await?;
+                    Ok(Published::new(record.topic().clone(), &delivery.await?))
+                }
+                #[cfg(feature = "testing")]
+                Sink::Mock(mock) => mock.send(record).await,
             }
-            #[cfg(feature = "testing")]
-            Sink::Mock(mock) => mock.send(record).await,
-        }
+        };
+        let sent = sending.instrument(span.clone()).await;
+        sent.inspect_err(|error| trace::failed(&span, error))
     }
 
     /// Publishes an event, under its own [key](Event::key), and waits until brokers have acknowledged it.
@@ -140,6 +146,12 @@ impl Publisher {
     /// # Cancel safety
     /// As [`send`](Self::send).
     pub async fn send_all(&self, records: &[Outgoing]) -> Result<Vec<Published>> {
+        let span = trace::send(records);
+        let sent = self.send_each(records).instrument(span.clone()).await;
+        sent.inspect_err(|error| trace::failed(&span, error))
+    }
+
+    async fn send_each(&self, records: &[Outgoing]) -> Result<Vec<Published>> {
         let mut published = Vec::with_capacity(records.len());
         match &self.0 {
             Sink::Producer(producer) => {

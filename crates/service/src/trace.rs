@@ -53,6 +53,40 @@ pub(crate) fn process(delivery: &Delivery) -> Span {
     span
 }
 
+/// The span of records that are published.
+pub(crate) fn send(records: &[Outgoing]) -> Span {
+    let Some(first) = records.first() else { return Span::none() };
+    let span = tracing::info_span!(
+        "send",
+        otel.name = field::Empty,
+        otel.kind = "producer",
+        messaging.system = "kafka",
+        messaging.operation.name = "send",
+        messaging.operation.r#type = "send",
+        messaging.destination.name = first.topic().as_str(),
+        messaging.batch.message_count = field::Empty,
+        error.r#type = field::Empty,
+    );
+    if !span.is_disabled() {
+        span.record("otel.name", format!("send {}", first.topic()));
+        if records.len() > 1 {
+            span.record("messaging.batch.message_count", records.len());
+        }
+    }
+    span
+}
+
+/// What was to be done in a span has failed: the code of a broker says why, or else the kind of the error.
+pub(crate) fn failed(span: &Span, error: &milena::Error) {
+    if span.is_disabled() {
+        return;
+    }
+    match error.code().and_then(|code| code.name()) {
+        Some(name) => span.record("error.type", name),
+        None => span.record("error.type", "error"),
+    };
+}
+
 /// Passes the trace of a record on to what was published because of it, where that names none.
 pub(crate) fn carry(published: &mut [Outgoing], cause: &Message) {
     if published.is_empty() {

@@ -14,3 +14,4 @@ mod handling;
 mod lifecycle;
 mod redriving;
 mod support;
+mod tracing;

@@ -106,7 +106,7 @@ impl<S: Sync, T: DeserializeOwned + Send> Extract<S> for Option<Json<T>> {
     }
 }
 
-/// The key: as bytes, as text, or as an `Option` of either where records may have none.
+/// The key: as bytes, as text, as a number in text, or as an `Option` of these where records may have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key<T = Bytes>(pub T);
 
@@ -130,6 +130,20 @@ impl FromKey for String {
         Self::from_utf8(Bytes::from_key(key)?.into()).map_err(|error| Undecodable::Key(error.utf8_error()))
     }
 }
+
+/// Numbers are keys as text, as the derive macro of events writes them.
+macro_rules! numbers {
+    ($($number:ty)*) => {
+        $(impl FromKey for $number {
+            fn from_key(key: Option<Bytes>) -> Result<Self, Undecodable> {
+                let key = String::from_key(key)?;
+                key.parse().map_err(|error| Undecodable::KeyNumber { key, error })
+            }
+        })*
+    };
+}
+
+numbers!(u32 u64 u128 i32 i64 i128);
 
 impl<T: FromKey> FromKey for Option<T> {
     fn from_key(key: Option<Bytes>) -> Result<Self, Undecodable> {

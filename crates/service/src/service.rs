@@ -6,6 +6,7 @@ mod intake;
 mod report;
 mod running;
 mod shared;
+mod tables;
 mod tasks;
 mod topics;
 mod worker;

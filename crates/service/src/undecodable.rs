@@ -17,6 +17,13 @@ pub enum Undecodable {
     NoKey,
     /// The key is not text.
     Key(std::str::Utf8Error),
+    /// The key is no number, or none that fits.
+    KeyNumber {
+        /// The key.
+        key: String,
+        /// Why it is none.
+        error: std::num::ParseIntError,
+    },
     /// The value is not the JSON that was expected.
     Json(serde_json::Error),
     /// The attributes of the CloudEvent are broken or missing, or in structured mode the value that holds them is.
@@ -58,7 +65,7 @@ impl Undecodable {
         match self {
             Self::NoValue => "no_value",
             Self::NoKey => "no_key",
-            Self::Key(_) => "key",
+            Self::Key(_) | Self::KeyNumber { .. } => "key",
             Self::Json(_) => "json",
             Self::Envelope(_) => "envelope",
             Self::EventType { .. } => "event_type",
@@ -73,6 +80,7 @@ impl Undecodable {
         match self {
             Self::NoValue | Self::NoKey | Self::EventType { .. } | Self::Newer(_) => None,
             Self::Key(error) => Some(error),
+            Self::KeyNumber { error, .. } => Some(error),
             Self::Json(error) => Some(error),
             Self::Envelope(error) | Self::Data { error, .. } | Self::Upcast { error, .. } => Some(&**error),
         }
@@ -85,6 +93,7 @@ impl fmt::Display for Undecodable {
             Self::NoValue => f.write_str("the record has no value (a tombstone)"),
             Self::NoKey => f.write_str("the record has no key"),
             Self::Key(_) => f.write_str("the key is not UTF-8"),
+            Self::KeyNumber { key, .. } => write!(f, "the key {key:?} is not the number that is asked for"),
             Self::Json(_) => f.write_str("the value is not the JSON that the handler asks for"),
             Self::Envelope(_) => f.write_str("the record is not a CloudEvent that can be read"),
             Self::EventType { expected, found } => {

@@ -13,7 +13,7 @@ use milena::{
     Record,
     testing::{Api, Fault, Rule},
 };
-use milena_service::{HandlerError, IntoRoute, Json, Key, Router, State, Stopping};
+use milena_service::{HandlerError, IntoRoute, Json, Key, Router, State, Stopping, Table};
 
 use crate::support::{Seen, cluster, connect, count, numbers, pairs, produce, service, settled, until};
 
@@ -300,4 +300,24 @@ async fn a_dead_letter_topic_that_is_not_to_be_created_is_waited_for_too() {
         cluster.create_topic("orders.billing.dlq", 1).await.unwrap();
     });
     settled(&started.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_of_the_service_counts_for_its_readiness_and_ends_with_it() {
+    let (cluster, client) = cluster(1).await;
+    cluster.create_topic("prices", 1).await.unwrap();
+    let producer = client.producer().build().unwrap();
+    producer.send(Record::new("prices", "199").key("7")).await.unwrap();
+    let prices: Table<u64, u64> = Table::start(&client, "prices").await.unwrap();
+    let router = Router::new().topic("orders", slow).with_state(Seen::default());
+    let running = service(&client, router).table(&prices).start().await.unwrap();
+    let health = running.health();
+    until("all is ready", || health.is_ready()).await;
+    assert_eq!(prices.get(&7).as_deref(), Some(&199));
+    // What the table cannot read is the service's trouble.
+    producer.send(Record::new("prices", "1").key("seven")).await.unwrap();
+    until("the table has failed", || health.problems().join("").contains("table prices: ")).await;
+    assert!(health.problems()[0].contains("\"seven\" is not the number"), "{:?}", health.problems());
+    running.stop().await.unwrap();
+    assert_eq!(prices.get(&7).as_deref(), Some(&199), "what it had can still be read");
 }

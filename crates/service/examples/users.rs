@@ -162,7 +162,7 @@ async fn main() -> Result<(), BoxError> {
     let service = Service::new(&client, "welcome")
         .router(Router::new().topic(USERS, welcome.dead_letter()))
         .publisher(publisher.clone())
-        .ready_when("users", move || users.check());
+        .table(&users);
 
     let (end, ended) = oneshot::channel::<()>();
     let shown = async {
@@ -185,7 +185,6 @@ async fn main() -> Result<(), BoxError> {
     tokio::try_join!(served, shown)?;
 
     println!("\nHTTP and the handler have ended, and so does the rest.");
-    app.users.stop().await;
     publisher.stop().await?;
     client.close();
     if let Some(cluster) = cluster {

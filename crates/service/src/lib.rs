@@ -91,7 +91,8 @@
 //! [`Service::run`] runs until SIGTERM or Ctrl-C; [`Service::start`] gives a [`Running`] service, with its [`Health`]
 //! and its [metrics](Running::metrics). A service that stops reads no more, lets handlers end, commits, leaves its
 //! group, and publishes the rest; what it had not begun is given back, and what fails meanwhile is not counted.
-//! [`Service::task`] runs something beside the handlers, and [`Service::ready_when`] adds a check to its readiness.
+//! [`Service::task`] runs something beside the handlers, [`Service::ready_when`] adds a check to its
+//! readiness, and [`Service::table`] a read model, which ends with it.
 //! With the feature `axum`, `Service::run_with_axum` serves HTTP as well, with `/livez`, `/readyz` and `/metrics`.
 //!
 //! # Read models

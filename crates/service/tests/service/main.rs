@@ -14,4 +14,3 @@ mod handling;
 mod lifecycle;
 mod redriving;
 mod support;
-mod tracing;

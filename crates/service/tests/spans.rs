@@ -1,4 +1,18 @@
 //! Spans, with the names of OpenTelemetry's conventions for messaging, and the traces that records carry.
+//!
+//! Alone in its process, one test after the other: whether a span is wanted is kept for all threads.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+#[path = "service/support.rs"]
+#[allow(dead_code, reason = "it serves other tests as well")]
+mod support;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +31,7 @@ use tracing::{
     span::{Attributes, Id, Record as Recorded},
 };
 
-use crate::support::{cluster, records, service, settled};
+use support::{cluster, records, service, settled};
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -80,8 +94,12 @@ async fn invoice(Json(order): Json<u64>) -> Result<Outgoing, HandlerError> {
     Outgoing::json("invoices", &order)
 }
 
+/// Held by the test that runs.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(start_paused = true)]
 async fn what_is_handled_and_published_has_spans_and_one_trace() {
+    let _alone = ALONE.lock().await;
     let spans = Spans::default();
     let _guard = tracing::subscriber::set_default(spans.clone());
     let (cluster, client) = cluster(1).await;
@@ -129,6 +147,7 @@ async fn what_is_handled_and_published_has_spans_and_one_trace() {
 
 #[tokio::test(start_paused = true)]
 async fn what_brokers_refuse_is_told_by_their_code() {
+    let _alone = ALONE.lock().await;
     let spans = Spans::default();
     let _guard = tracing::subscriber::set_default(spans.clone());
     let mock = MockProducer::new();

@@ -6,7 +6,7 @@ use crate::{
     delivery::Delivery,
     endpoint::{Call, Endpoint, Handling},
     envelope::Attributes,
-    handler::{Bound, Handler},
+    handler::{Build, Handler, build},
     handler_error::HandlerError,
     outcome::IntoOutcome,
     route::{IntoRoute, Plan, Route},
@@ -36,8 +36,6 @@ pub struct ByType<S = ()> {
     handlers: Vec<(&'static str, Build<S>)>,
     others: Others<Build<S>>,
 }
-
-type Build<S> = Box<dyn FnOnce(S) -> Endpoint + Send>;
 
 /// What becomes of an event of another type.
 enum Others<H> {
@@ -95,10 +93,6 @@ impl<S: Clone + Send + Sync + 'static> IntoRoute<AsByType, S> for ByType<S> {
     fn into_route(self) -> Route<S> {
         self.route()
     }
-}
-
-fn build<T: 'static, S: Clone + Send + Sync + 'static>(handler: impl Handler<T, S>) -> Build<S> {
-    Box::new(|state| Endpoint::new(Bound::new(handler, state)))
 }
 
 struct Typed {
@@ -173,8 +167,7 @@ mod tests {
 
     async fn call(route: ByType, delivery: Delivery) -> String {
         let (endpoint, _) = route.route().into_parts(());
-        let mut handling = endpoint.handle(delivery);
-        match std::future::poll_fn(|context| handling.poll_outcome(context)).await {
+        match endpoint.handle(delivery).outcome().await {
             Outcome::Ack(done) => done.outgoing()[0].topic().to_string(),
             Outcome::Skip(reason) => format!("skipped: {reason}"),
             Outcome::DeadLetter(failure) => failure.kind().to_owned(),

@@ -3,16 +3,12 @@
 //! A dead letter is the record as it was, key, value and headers, with headers of text that begin with `dlq-`. They are
 //! replaced and never appended, so that a record that fails over and over does not grow.
 
-use std::{
-    borrow::Cow,
-    fmt::Write,
-    time::{Duration, SystemTime},
-};
+use std::{borrow::Cow, fmt::Write, time::SystemTime};
 
 use bytes::Bytes;
 use milena::{Message, Offset, Partition, TopicName};
 
-use crate::{failure::Failure, outgoing::Outgoing};
+use crate::{failure::Failure, outgoing::Outgoing, rfc3339};
 
 /// What all headers of dead letters begin with.
 const PREFIX: &str = "dlq-";
@@ -111,7 +107,7 @@ impl DeadLetter {
             error_message: text(ERROR_MESSAGE).unwrap_or_default(),
             error_chain: text(ERROR_CHAIN).unwrap_or_default(),
             attempts: count(ATTEMPTS).unwrap_or(0),
-            first_failed_at: text(FIRST_FAILED_AT).and_then(|at| humantime::parse_rfc3339(&at).ok()),
+            first_failed_at: text(FIRST_FAILED_AT).and_then(|at| rfc3339::parse(&at)),
             redrive_count: count(REDRIVE_COUNT).unwrap_or(0),
             truncated: number(TRUNCATED).and_then(|size| u64::try_from(size).ok()),
         })
@@ -143,10 +139,10 @@ pub(crate) fn letter(
         (ERROR_MESSAGE, capped(&failure.error().to_string(), SHORT)),
         (ERROR_CHAIN, capped(&chain, LONG)),
         (ATTEMPTS, about.attempts.to_string().into()),
-        (FIRST_FAILED_AT, rfc3339(about.first_failed_at).into()),
+        (FIRST_FAILED_AT, rfc3339::millis(about.first_failed_at).into()),
         (REDRIVE_COUNT, redriven.unwrap_or_else(|| Bytes::from_static(b"0"))),
     ];
-    let letter = copy(to.clone(), message, |name| !name.starts_with(PREFIX));
+    let letter = copy(to.clone(), message);
     fields.into_iter().fold(letter, |letter, (name, value)| letter.header(name, value))
 }
 
@@ -158,7 +154,7 @@ pub(crate) fn truncated(letter: Outgoing, most: usize) -> Outgoing {
 
 /// The record that a dead letter was, on its way back to where it came from, for the group that could not handle it.
 pub(crate) fn back(message: &Message, letter: &DeadLetter) -> Outgoing {
-    copy(letter.topic.clone(), message, |name| !name.starts_with(PREFIX))
+    copy(letter.topic.clone(), message)
         .header(REDRIVE_COUNT, letter.redrive_count.saturating_add(1).to_string())
         .header(REDRIVE_GROUP, letter.group.clone())
 }
@@ -168,10 +164,11 @@ pub(crate) fn redriven_for(message: &Message) -> Option<&[u8]> {
     message.headers().last_named(REDRIVE_GROUP).flatten()
 }
 
-/// `message` with those of its headers that are to be kept.
-fn copy(to: TopicName, message: &Message, keeps: impl Fn(&str) -> bool) -> Outgoing {
+/// The record that could not be handled, without what dead letters say.
+fn copy(to: TopicName, message: &Message) -> Outgoing {
     let bare = Outgoing::of(to, message.shared_key(), message.shared_value());
-    message.headers().filter(|(name, _)| keeps(name)).fold(bare, |copy, (name, value)| {
+    let own = message.headers().filter(|(name, _)| !name.starts_with(PREFIX));
+    own.fold(bare, |copy, (name, value)| {
         copy.header_field(Cow::Owned(name.to_owned()), value.map(Bytes::copy_from_slice))
     })
 }
@@ -185,15 +182,11 @@ fn capped(text: &str, most: usize) -> Bytes {
     text.get(..end).unwrap_or_default().to_owned().into()
 }
 
-/// A time before 1970 or behind 9999 has no such form, and is told as the nearest that has one.
-fn rfc3339(time: SystemTime) -> String {
-    let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
-    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, latest)).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::time::Duration;
 
     use milena::Record;
 

@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, fmt, future::Future, pin::Pin};
 
-use crate::{failure::Failure, outgoing::Outgoing};
+use milena::Message;
+
+use crate::{envelope, failure::Failure, outgoing::Outgoing, trace};
 
 /// What is left to do for a record that was handled: first what is to be published, then, when brokers have
 /// acknowledged all of that, what layers have added by [`then`](Self::then); only then is the record acknowledged.
@@ -58,8 +60,10 @@ impl Done {
         self.then.0.push_back(Box::new(move || Box::pin(step())));
     }
 
-    pub(crate) fn outgoing_mut(&mut self) -> &mut [Outgoing] {
-        &mut self.outgoing
+    /// Has what is to be published say which record it is published because of, and pass its trace on.
+    pub(crate) fn caused_by(&mut self, cause: &Message) {
+        envelope::caused_by(&mut self.outgoing, cause);
+        trace::carry(&mut self.outgoing, cause);
     }
 
     pub(crate) fn merge(&mut self, more: Self) {

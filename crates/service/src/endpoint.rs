@@ -82,6 +82,12 @@ impl Handling {
         Self(Box::pin(future::ready(outcome)))
     }
 
+    /// Waits for the outcome.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) async fn outcome(mut self) -> Outcome {
+        future::poll_fn(|context| self.poll_outcome(context)).await
+    }
+
     /// Whoever wants the outcome alone.
     pub(crate) fn poll_outcome(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
         self.0.as_mut().poll(context)

@@ -2,7 +2,6 @@
 
 mod attributes;
 mod base64;
-mod time;
 
 use std::{
     borrow::Cow,
@@ -24,6 +23,7 @@ use crate::{
     event::{Codec, Event},
     extract::Extract,
     outgoing::Outgoing,
+    rfc3339,
     undecodable::Undecodable,
 };
 
@@ -100,7 +100,7 @@ impl Envelope {
         }
         let version = attributes.version()?;
         let time = attributes.time.as_deref().map(|text| {
-            time::parse(text).ok_or_else(|| broken(format!("its time {text:?} is not one of RFC 3339")))
+            rfc3339::parse(text).ok_or_else(|| broken(format!("its time {text:?} is not one of RFC 3339")))
         });
         Ok(Some(Self {
             time: time.transpose()?,
@@ -125,7 +125,7 @@ impl Envelope {
         add(ID, Some(self.id.into()));
         add("ce_type", Some(self.event_type.into()));
         add("ce_source", Some(self.source.into()));
-        add("ce_time", self.time.map(|time| time::format(time).into()));
+        add("ce_time", self.time.map(|time| rfc3339::micros(time).into()));
         add("ce_dataversion", self.version.map(|version| version.to_string().into()));
         add(CORRELATION_ID, self.correlation_id.map(Bytes::from));
         add(CAUSATION_ID, self.causation_id.map(Bytes::from));

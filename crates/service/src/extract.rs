@@ -12,7 +12,7 @@ use milena::{Message, Offset, Partition, TopicName};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::{delivery::Delivery, handler_error::HandlerError, undecodable::Undecodable};
+use crate::{delivery::Delivery, handler_error::HandlerError, headers, undecodable::Undecodable};
 
 /// An argument of handlers, made from what was delivered and the state of the router. The order of the arguments does not
 /// matter, and several may read the same record.
@@ -178,7 +178,7 @@ impl Headers {
     /// The same as text; `None` also for what is not UTF-8.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.get(name)?).ok()
+        headers::text(&self.0, name)
     }
 }
 

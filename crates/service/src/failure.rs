@@ -44,8 +44,15 @@ impl Failure {
 
     /// What caused the error, outermost first, without the error itself.
     pub fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
-        std::iter::successors(self.error.source(), |&error| error.source())
+        causes(self.error.source())
     }
+}
+
+/// An error and what caused it, outermost first.
+pub(crate) fn causes<'a>(
+    error: Option<&'a (dyn Error + 'static)>,
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error, |&error| error.source())
 }
 
 /// `Refused<T>` of `crate::orders::Refused<T>`.

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use crate::{
     delivery::Delivery,
-    endpoint::{Call, Handling},
+    endpoint::{Call, Endpoint, Handling},
     extract::Extract,
     handler_error::HandlerError,
     outcome::{IntoOutcome, Outcome},
@@ -24,15 +24,22 @@ pub trait Handler<T, S>: Clone + Send + Sync + Sized + 'static {
     fn call(&self, delivery: &Delivery, state: &S) -> impl Future<Output = Outcome> + Send;
 }
 
+/// What becomes an endpoint when it is given its state.
+pub(crate) type Build<S> = Box<dyn FnOnce(S) -> Endpoint + Send>;
+
+pub(crate) fn build<T: 'static, S: Send + Sync + 'static>(handler: impl Handler<T, S>) -> Build<S> {
+    Box::new(|state| Endpoint::new(Bound::new(handler, state)))
+}
+
 /// A handler with its state: what is called.
-pub(crate) struct Bound<H, T, S> {
+struct Bound<H, T, S> {
     handler: H,
     state: S,
     arguments: std::marker::PhantomData<fn(T)>,
 }
 
 impl<H, T, S> Bound<H, T, S> {
-    pub(crate) const fn new(handler: H, state: S) -> Self {
+    const fn new(handler: H, state: S) -> Self {
         Self { handler, state, arguments: std::marker::PhantomData }
     }
 }

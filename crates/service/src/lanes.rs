@@ -9,7 +9,6 @@
 //! room of all others.
 
 mod lane;
-mod slot;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -18,8 +17,8 @@ use std::{
 
 use milena::TopicPartition;
 
-pub(crate) use self::lane::{Batching, End, Job};
-use self::{lane::Lane, slot::Slot};
+use self::lane::Lane;
+pub(crate) use self::lane::{Batching, End, Held, Job};
 
 /// What each record costs besides its bytes.
 const OVERHEAD: usize = 256;
@@ -44,6 +43,14 @@ pub(crate) struct LaneId {
     key: u64,
 }
 
+/// A partition that is owned, and what is held of it.
+#[derive(Debug)]
+struct Slot {
+    partition: TopicPartition,
+    batching: Batching,
+    held: Held,
+}
+
 /// What lanes are told to hold; see the module's head.
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
@@ -56,6 +63,8 @@ pub(crate) struct Lanes<T> {
     ready: VecDeque<LaneId>,
     /// When lanes that wait may go on.
     timers: BTreeSet<(Instant, LaneId)>,
+    /// What is held of all partitions.
+    bytes: usize,
     running: usize,
     workers: usize,
     /// Nothing begins any more.
@@ -74,6 +83,7 @@ impl<T> Lanes<T> {
             lanes: HashMap::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
+            bytes: 0,
             running: 0,
             workers: 0,
             drained: false,
@@ -89,7 +99,8 @@ impl<T> Lanes<T> {
         let slot = SlotId(self.next_slot);
         self.next_slot += 1;
         self.by_partition.insert(partition.clone(), slot);
-        self.slots.insert(slot, Slot::new(partition.clone(), batching));
+        let partition = partition.clone();
+        self.slots.insert(slot, Slot { partition, batching, held: Held::default() });
         slot
     }
 
@@ -101,19 +112,12 @@ impl<T> Lanes<T> {
     /// Takes a record of `size` bytes, with the hash of its key; a record without one goes with `None`, in the order of its
     /// partition.
     pub(crate) fn offer(&mut self, now: Instant, slot: SlotId, key: Option<u64>, item: T, size: usize) {
-        let Some(place) = self.slots.get_mut(&slot) else { return };
-        if self.drained {
-            return;
-        }
+        let Some(place) = self.slots.get(&slot).filter(|_| !self.drained) else { return };
         let key = if place.batching.is_some() { 0 } else { key.unwrap_or(0) };
         let id = LaneId { slot, key };
-        let size = size.saturating_add(OVERHEAD);
-        place.bytes += size;
-        place.records += 1;
-        let batching = place.batching;
-        let lane = self.lanes.entry(id).or_insert_with(Lane::new);
-        lane.push(item, size, now);
-        self.settle(now, id, batching);
+        self.lanes.entry(id).or_insert_with(Lane::new);
+        self.change(id, |lane| lane.push(item, size.saturating_add(OVERHEAD), now));
+        self.settle(now, id);
     }
 
     /// The next job, if one may begin.
@@ -122,7 +126,7 @@ impl<T> Lanes<T> {
             return None;
         }
         while let Some(id) = self.ready.pop_front() {
-            let batching = self.slots.get(&id.slot).and_then(|slot| slot.batching);
+            let batching = self.batching(id);
             let Some(job) = self.lanes.get_mut(&id).and_then(|lane| lane.take(batching)) else { continue };
             self.running += 1;
             return Some((id, job));
@@ -150,34 +154,27 @@ impl<T> Lanes<T> {
     }
 
     /// Tells how a job has ended. What comes again in a partition that is no longer owned is dropped.
-    pub(crate) fn finish(&mut self, now: Instant, id: LaneId, end: End<T>) {
+    ///
+    /// Returns whether there is something to look at for who reads: room again, another time to wake up, or a partition to
+    /// pause or to resume.
+    pub(crate) fn finish(&mut self, now: Instant, id: LaneId, end: End<T>) -> bool {
         self.running = self.running.saturating_sub(1);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let before = lane.weight();
-        let was_blocked = lane.is_blocked();
-        lane.finish(end, self.drained);
-        let (after, is_blocked) = (lane.weight(), lane.is_blocked());
-        let batching = self.slots.get_mut(&id.slot).and_then(|slot| {
-            slot.release(before, after);
-            slot.block(was_blocked, is_blocked);
-            slot.batching
-        });
-        self.settle(now, id, batching);
+        let Some(slot) = self.slots.get(&id.slot) else { return false };
+        let is_paused = self.paused.contains(&slot.partition);
+        let before = (self.has_room(), self.deadline(), slot.held.blocked_lanes);
+        let drained = self.drained;
+        self.change(id, |lane| lane.finish(end, drained));
+        self.settle(now, id);
+        let blocked = self.slots.get(&id.slot).map_or(0, |slot| slot.held.blocked_lanes);
+        is_paused || before != (self.has_room(), self.deadline(), blocked)
     }
 
     /// Lets lanes go on whose time has come.
     pub(crate) fn tick(&mut self, now: Instant) {
         while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, id));
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            let was_blocked = lane.is_blocked();
-            lane.wake(now);
-            let is_blocked = lane.is_blocked();
-            let batching = self.slots.get_mut(&id.slot).and_then(|slot| {
-                slot.block(was_blocked, is_blocked);
-                slot.batching
-            });
-            self.settle(now, id, batching);
+            self.change(id, |lane| lane.wake(now));
+            self.settle(now, id);
         }
     }
 
@@ -194,9 +191,9 @@ impl<T> Lanes<T> {
     /// Whether more may be read. What paused partitions hold does not count: each has a share of its own, so that what is
     /// stuck never keeps what is not from being read.
     pub(crate) fn has_room(&self) -> bool {
-        let held =
-            self.slots.values().filter(|slot| !self.paused.contains(&slot.partition)).map(|slot| slot.bytes);
-        !self.drained && held.sum::<usize>() < self.limits.bytes
+        let of = |partition| self.by_partition.get(partition).and_then(|slot| self.slots.get(slot));
+        let stuck: usize = self.paused.iter().filter_map(of).map(|slot| slot.held.bytes).sum();
+        !self.drained && self.bytes.saturating_sub(stuck) < self.limits.bytes
     }
 
     /// The partitions to pause and to resume since the last call.
@@ -205,8 +202,8 @@ impl<T> Lanes<T> {
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for slot in self.slots.values() {
             let is_paused = self.paused.contains(&slot.partition);
-            let is_full = slot.bytes >= if is_paused { share / 2 } else { share };
-            match slot.blocked > 0 && is_full {
+            let is_full = slot.held.bytes >= if is_paused { share / 2 } else { share };
+            match slot.held.blocked_lanes > 0 && is_full {
                 true if !is_paused => pause.push(slot.partition.clone()),
                 false if is_paused => resume.push(slot.partition.clone()),
                 _ => {}
@@ -229,7 +226,10 @@ impl<T> Lanes<T> {
         if gone.is_empty() {
             return;
         }
-        self.slots.retain(|slot, _| !gone.contains(slot));
+        for slot in &gone {
+            let held = self.slots.remove(slot).map_or(0, |slot| slot.held.bytes);
+            self.bytes = self.bytes.saturating_sub(held);
+        }
         self.lanes.retain(|id, _| !gone.contains(&id.slot));
         self.ready.retain(|id| !gone.contains(&id.slot));
         self.timers.retain(|(_, id)| !gone.contains(&id.slot));
@@ -240,15 +240,11 @@ impl<T> Lanes<T> {
         self.drained = true;
         self.ready.clear();
         self.timers.clear();
-        self.lanes.retain(|_, lane| lane.drop_waiting());
-        for slot in self.slots.values_mut() {
-            slot.clear();
+        let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
+        for id in lanes {
+            self.change(id, Lane::drop_waiting);
         }
-        for (id, lane) in &self.lanes {
-            if let Some(slot) = self.slots.get_mut(&id.slot) {
-                slot.charge(lane.weight());
-            }
-        }
+        self.lanes.retain(|_, lane| !lane.is_empty());
     }
 
     /// Lets halted lanes try again.
@@ -256,13 +252,8 @@ impl<T> Lanes<T> {
         let halted: Vec<LaneId> =
             self.lanes.iter().filter(|(_, lane)| lane.is_halted()).map(|(id, _)| *id).collect();
         for id in halted {
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            lane.unhalt();
-            let batching = self.slots.get_mut(&id.slot).and_then(|slot| {
-                slot.block(true, false);
-                slot.batching
-            });
-            self.settle(now, id, batching);
+            self.change(id, Lane::unhalt);
+            self.settle(now, id);
         }
     }
 
@@ -278,10 +269,7 @@ impl<T> Lanes<T> {
 
     /// Each partition with what is held of it.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = (&TopicPartition, Held)> {
-        self.slots.values().map(|slot| {
-            let held = Held { records: slot.records, bytes: slot.bytes, blocked_lanes: slot.blocked };
-            (&slot.partition, held)
-        })
+        self.slots.values().map(|slot| (&slot.partition, slot.held))
     }
 
     /// Since when the oldest record of each partition is held.
@@ -296,8 +284,27 @@ impl<T> Lanes<T> {
         oldest
     }
 
+    fn batching(&self, id: LaneId) -> Batching {
+        self.slots.get(&id.slot).and_then(|slot| slot.batching)
+    }
+
+    /// Changes a lane, if there is one, and what is held of its partition with it.
+    fn change(&mut self, id: LaneId, change: impl FnOnce(&mut Lane<T>)) {
+        let (Some(lane), Some(slot)) = (self.lanes.get_mut(&id), self.slots.get_mut(&id.slot)) else {
+            return;
+        };
+        let before = lane.held();
+        change(lane);
+        let after = lane.held();
+        slot.held.records = slot.held.records + after.records - before.records;
+        slot.held.bytes = slot.held.bytes + after.bytes - before.bytes;
+        slot.held.blocked_lanes = slot.held.blocked_lanes + after.blocked_lanes - before.blocked_lanes;
+        self.bytes = self.bytes + after.bytes - before.bytes;
+    }
+
     /// Puts a lane where it belongs: among those that are ready, or those that wait for a time; or forgets it.
-    fn settle(&mut self, now: Instant, id: LaneId, batching: Batching) {
+    fn settle(&mut self, now: Instant, id: LaneId) {
+        let batching = self.batching(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if lane.is_empty() {
             self.lanes.remove(&id);
@@ -311,15 +318,6 @@ impl<T> Lanes<T> {
             }
         }
     }
-}
-
-/// What is held of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
-    pub(crate) records: usize,
-    pub(crate) bytes: usize,
-    /// Lanes that wait to try again, or have halted.
-    pub(crate) blocked_lanes: usize,
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     delivery::Delivery,
     endpoint::Endpoint,
     failure::BoxError,
-    handler::{Bound, Handler},
+    handler::{Build, Handler, build},
     newer::Newer,
     outcome::Outcome,
     retry::Retry,
@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// How the records of a topic are handled: a handler, how often it is tried, and what becomes of what cannot be handled.
 /// Made by [`IntoRoute`], by [`batch`] and [`by_type`](crate::by_type()).
 pub struct Route<S = ()> {
-    build: Box<dyn FnOnce(S) -> Endpoint + Send>,
+    build: Build<S>,
     plan: Plan,
 }
 
@@ -73,7 +73,7 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
     pub fn new<T: 'static>(handler: impl Handler<T, S>) -> Self {
         let name = name_of(&handler);
         let plan = Plan { name, ..Plan::default() };
-        Self { build: Box::new(|state| Endpoint::new(Bound::new(handler, state))), plan }
+        Self { build: build(handler), plan }
     }
 
     pub(crate) fn of(build: impl FnOnce(S) -> Endpoint + Send + 'static, plan: Plan) -> Self {

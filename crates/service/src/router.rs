@@ -47,6 +47,13 @@ pub(crate) struct Entry {
     pub(crate) plan: Plan,
 }
 
+impl Entry {
+    /// The name of its handler; one without a name of its own has the topic's.
+    pub(crate) fn handler(&self) -> String {
+        self.plan.name.clone().unwrap_or_else(|| self.topic.to_string())
+    }
+}
+
 impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// A router without a topic.
     #[must_use]

@@ -43,7 +43,7 @@ use crate::{
     metrics::HandlerMeters,
     naming::Naming,
     publisher::Publisher,
-    route::{DeadLetters, Plan},
+    route::DeadLetters,
     router::{Entry, Router},
 };
 
@@ -245,8 +245,13 @@ impl Service {
         };
         let target = |entry: Entry| {
             let dead_letters = dead_letters(&entry);
+            let place = Arc::new(Place {
+                group: self.group.clone(),
+                handler: entry.handler(),
+                newer: entry.plan.newer,
+                stopping: stopping.subscribe(),
+            });
             let Entry { topic, endpoint, plan } = entry;
-            let place = place(&self.group, &topic, &plan, stopping.subscribe());
             (
                 topic,
                 Arc::new(Target { endpoint, plan, place, dead_letters, meters: HandlerMeters::default() }),
@@ -343,11 +348,6 @@ fn check_setup(group: &str, entries: &[Entry]) -> Result<(), ServiceError> {
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(ServiceError::Setup { problems }) }
-}
-
-fn place(group: &str, topic: &TopicName, plan: &Plan, stopping: watch::Receiver<bool>) -> Arc<Place> {
-    let handler = plan.name.clone().unwrap_or_else(|| topic.to_string());
-    Arc::new(Place { group: group.to_owned(), handler, newer: plan.newer, stopping })
 }
 
 impl fmt::Debug for Service {

@@ -3,7 +3,7 @@
 use milena::Message;
 use tracing::{Span, field};
 
-use crate::{delivery::Delivery, outgoing::Outgoing};
+use crate::{delivery::Delivery, headers::text, outgoing::Outgoing};
 
 /// The headers that say which trace a record belongs to. They are passed on as they are: who makes spans for
 /// OpenTelemetry, takes them from the record.
@@ -98,10 +98,6 @@ pub(crate) fn carry(published: &mut [Outgoing], cause: &Message) {
             outgoing.add_header(name.into(), Some(value.to_vec().into()));
         }
     }
-}
-
-fn text<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
-    std::str::from_utf8(message.headers().last_named(name).flatten()?).ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use milena::Message;
 
-use crate::{delivery::Delivery, failure::BoxError};
+use crate::{delivery::Delivery, failure::BoxError, headers};
 
 /// The longest id that is taken from a record, in bytes: ids are kept by the million.
 const MAX_ID: usize = 1_024;
@@ -33,6 +33,5 @@ pub(super) fn of(delivery: &Delivery, record: &Message, chosen: Option<String>) 
 
 /// A header that is text and not empty.
 fn text<'a>(record: &'a Message, name: &str) -> Option<&'a str> {
-    let value = record.headers().last_named(name).flatten()?;
-    std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
+    headers::text(record, name).filter(|text| !text.is_empty())
 }

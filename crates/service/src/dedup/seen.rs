@@ -41,14 +41,12 @@ impl Seen {
             self.order.remove(&before);
         }
         self.order.insert(self.inserted, (id, now));
-        while let Some(oldest) = self.order.first_entry() {
-            let (_, at) = oldest.get();
-            let is_over = self.expire_after.is_some_and(|age| at.saturating_add(age) <= now);
-            if !is_over && self.ids.len() <= self.capacity {
-                break;
+        while let Some((_, (_, at))) = self.order.first_key_value()
+            && (self.is_over(*at, now) || self.ids.len() > self.capacity)
+        {
+            if let Some((_, (id, _))) = self.order.pop_first() {
+                self.ids.remove(&id);
             }
-            let (id, _) = oldest.remove();
-            self.ids.remove(&id);
         }
     }
 

@@ -6,9 +6,9 @@ use milena::{Client, Message, NewTopic, Partition, Producer, Record, TopicName};
 
 use super::store::DedupStore;
 use crate::{
+    extract::FromKey,
     failure::BoxError,
     table::{LogPosition, Table, TableBuilder, TableError, TableHealth},
-    undecodable::Undecodable,
 };
 
 /// How long ids are kept where nothing else is said.
@@ -148,8 +148,7 @@ impl TopicDedupBuilder {
 }
 
 fn id_of(record: &Message) -> Result<Arc<str>, BoxError> {
-    let key = record.key().ok_or(Undecodable::NoKey)?;
-    Ok(std::str::from_utf8(key).map_err(Undecodable::Key)?.into())
+    Ok(String::from_key(record.shared_key())?.into())
 }
 
 impl DedupStore for TopicDedup {

@@ -74,11 +74,13 @@ pub(super) enum Turn {
     At(Instant),
 }
 
-/// How much a lane holds, what runs of it included.
+/// What is held of a lane, or of a partition: what runs included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Weight {
-    pub(super) bytes: usize,
-    pub(super) records: usize,
+pub(crate) struct Held {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+    /// Lanes that wait to try again, or have halted.
+    pub(crate) blocked_lanes: usize,
 }
 
 #[derive(Debug)]
@@ -94,7 +96,8 @@ pub(super) struct Lane<T> {
     waiting: VecDeque<Entry<T>>,
     /// The sizes of the records that run, and since when they are here.
     away: Vec<(usize, Instant)>,
-    weight: Weight,
+    /// Of all of them.
+    bytes: usize,
     /// How many of the first records go alone.
     alone: usize,
     /// Of how many records the job was that is to be tried again; 0 if none is.
@@ -109,7 +112,7 @@ impl<T> Lane<T> {
         Self {
             waiting: VecDeque::new(),
             away: Vec::new(),
-            weight: Weight::default(),
+            bytes: 0,
             alone: 0,
             together: 0,
             is_lone: false,
@@ -119,8 +122,7 @@ impl<T> Lane<T> {
 
     pub(super) fn push(&mut self, item: T, size: usize, now: Instant) {
         self.waiting.push_back(Entry { item, size, since: now });
-        self.weight.bytes += size;
-        self.weight.records += 1;
+        self.bytes += size;
     }
 
     /// Where the lane is to be put, now that something has changed; once until something changes again.
@@ -174,9 +176,7 @@ impl<T> Lane<T> {
         let comes_back = match end {
             End::Done => None,
             End::GivenBack => {
-                self.waiting.clear();
-                self.weight =
-                    Weight { bytes: self.away.iter().map(|(size, _)| *size).sum(), records: self.away.len() };
+                self.drop_waiting();
                 None
             }
             End::Again(job, at) => {
@@ -201,9 +201,7 @@ impl<T> Lane<T> {
                 if dropped.is_some() {
                     self.state = State::Idle;
                 }
-                let gone: usize = self.away.iter().map(|(size, _)| *size).sum();
-                self.weight.bytes = self.weight.bytes.saturating_sub(gone);
-                self.weight.records = self.weight.records.saturating_sub(self.away.len());
+                self.bytes = self.bytes.saturating_sub(self.bytes_away());
                 self.away.clear();
             }
         }
@@ -222,12 +220,14 @@ impl<T> Lane<T> {
         }
     }
 
-    /// Drops what does not run, and says whether anything does.
-    pub(super) fn drop_waiting(&mut self) -> bool {
+    /// Drops what does not run.
+    pub(super) fn drop_waiting(&mut self) {
         self.waiting.clear();
-        self.weight.bytes = self.away.iter().map(|(size, _)| *size).sum();
-        self.weight.records = self.away.len();
-        self.state == State::Running
+        self.bytes = self.bytes_away();
+    }
+
+    fn bytes_away(&self) -> usize {
+        self.away.iter().map(|(size, _)| *size).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -248,8 +248,9 @@ impl<T> Lane<T> {
         away.or_else(|| self.waiting.front().map(|entry| entry.since))
     }
 
-    pub(super) const fn weight(&self) -> Weight {
-        self.weight
+    pub(super) fn held(&self) -> Held {
+        let records = self.waiting.len() + self.away.len();
+        Held { records, bytes: self.bytes, blocked_lanes: usize::from(self.is_blocked()) }
     }
 
     pub(super) fn front(&self) -> Option<&T> {

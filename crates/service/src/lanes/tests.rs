@@ -49,8 +49,8 @@ impl Bench {
         begun.pop().unwrap()
     }
 
-    fn finish(&mut self, id: LaneId, end: End<u32>) {
-        self.lanes.finish(self.now, id, end);
+    fn finish(&mut self, id: LaneId, end: End<u32>) -> bool {
+        self.lanes.finish(self.now, id, end)
     }
 
     fn advance(&mut self, by: Duration) {
@@ -288,6 +288,26 @@ fn a_partition_in_which_records_pile_up_leaves_room_to_the_others() {
     assert_eq!(bench.lanes.pauses(), (vec![], vec![tp(0)]));
 }
 
+#[test]
+fn who_reads_is_called_only_when_there_is_something_to_look_at() {
+    let mut bench = Bench::new(8, 3 * (100 + OVERHEAD));
+    bench.offer(0, 1, [10, 11]);
+    bench.offer(0, 2, [20]);
+    let begun = bench.begin();
+    assert!(!bench.lanes.has_room());
+    assert!(bench.finish(begun[0].0, End::Done), "there is room again");
+    assert!(!bench.finish(begun[1].0, End::Done));
+    let (id, job) = bench.only();
+    assert!(bench.finish(id, End::Again(job, bench.now + MS)), "a time to wake up");
+    bench.advance(MS);
+    let (id, job) = bench.only();
+    assert!(bench.finish(id, End::Halted(job)), "a lane that is blocked");
+    bench.offer(0, 2, 21..30);
+    assert_eq!(bench.lanes.pauses(), (vec![tp(0)], vec![]));
+    let (id, _) = bench.only();
+    assert!(bench.finish(id, End::Done), "it may be time to resume the partition");
+}
+
 /// What may happen to lanes.
 #[derive(Clone, Debug)]
 enum Step {
@@ -380,6 +400,7 @@ proptest! {
             prop_assert_eq!(held, owed.values().map(VecDeque::len).sum::<usize>());
             let bytes: usize = bench.lanes.partitions().map(|(_, held)| held.bytes).sum();
             prop_assert_eq!(bytes, held * (100 + OVERHEAD));
+            prop_assert_eq!(bench.lanes.bytes, bytes);
         }
         // In the end all goes.
         for (id, _, job, is_owned) in running.drain(..) {

@@ -26,6 +26,18 @@ impl Text {
         self.line(format_args!("{name}{labels} {value}"));
     }
 
+    /// A metric with its samples.
+    pub(crate) fn samples<'a, V: Display>(
+        &mut self,
+        (name, kind, help): (&str, &str, &str),
+        samples: impl IntoIterator<Item = (Vec<Label<'a>>, V)>,
+    ) {
+        self.metric(name, kind, help);
+        for (labels, value) in samples {
+            self.sample(name, &labels, value);
+        }
+    }
+
     /// The samples of a histogram.
     pub(crate) fn histogram(&mut self, name: &str, labels: &[Label<'_>], reading: &Reading) {
         for (bound, count) in BOUNDS.iter().zip(reading.up_to) {

@@ -33,7 +33,8 @@ impl Health {
     }
 
     /// Why the service is not ready: it stops, is no member of its group yet, has lanes that are halted or cannot
-    /// publish, partitions that cannot be read, or [tasks](crate::Service::task) that fail; or a [check](crate::Service::ready_when) says so. Empty if it is.
+    /// publish, partitions that cannot be read, or [tasks](crate::Service::task) that fail; or a
+    /// [check](crate::Service::ready_when) says so. Empty if it is.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();

@@ -4,11 +4,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use milena::Client;
+use milena::{BrokerMetrics, Client, ConsumedMetrics, ProducedMetrics, TopicName, TopicPartition};
 
 use super::shared::{Shared, Target};
 use crate::{
     clock,
+    lanes::Held,
     metrics::{Label, Reading, Text},
 };
 
@@ -35,7 +36,7 @@ impl Report {
     }
 }
 
-type Targets<'a> = BTreeMap<&'a milena::TopicName, &'a Arc<Target>>;
+type Targets<'a> = BTreeMap<&'a TopicName, &'a Arc<Target>>;
 
 fn handlers(text: &mut Text, shared: &Shared, targets: &Targets<'_>) {
     let all = targets.iter().map(|(topic, target)| {
@@ -76,169 +77,134 @@ fn handlers(text: &mut Text, shared: &Shared, targets: &Targets<'_>) {
 }
 
 fn lanes(text: &mut Text, shared: &Shared) {
-    let lanes = shared.lanes();
-    let held: Vec<_> = lanes.partitions().map(|(partition, held)| (partition.clone(), held)).collect();
-    let running = lanes.running();
     let now = clock::now();
-    let ages = lanes
-        .oldest()
-        .into_iter()
-        .map(|(partition, since)| (partition.clone(), now.saturating_duration_since(since)));
-    let ages: Vec<_> = ages.collect();
+    let lanes = shared.lanes();
+    let held: Vec<_> = lanes.partitions().map(|(partition, held)| (Place::of(partition), held)).collect();
+    let age = |(partition, since)| (Place::of(partition), now.saturating_duration_since(since));
+    let ages: Vec<_> = lanes.oldest().into_iter().map(age).collect();
+    let running = lanes.running();
     drop(lanes);
-    let mut each = |name: &str, help: &str, value: fn(&crate::lanes::Held) -> usize| {
-        text.metric(name, "gauge", help);
-        for (partition, held) in &held {
-            let number = partition.partition.to_string();
-            text.sample(name, &[("topic", &partition.topic), ("partition", &number)], value(held));
-        }
-    };
-    each("milena_inflight_records", "Records that were read and are not done with.", |held| held.records);
-    each("milena_inflight_bytes", "Their bytes.", |held| held.bytes);
-    each(
-        "milena_lanes_blocked",
-        "Keys whose first record is to be tried again, or cannot be handled.",
-        |held| held.blocked_lanes,
-    );
-    let name = "milena_oldest_incomplete_age_seconds";
-    text.metric(name, "gauge", "How long ago the oldest record was read that is not done with.");
-    for (partition, age) in &ages {
-        let number = partition.partition.to_string();
-        text.sample(name, &[("topic", &partition.topic), ("partition", &number)], age.as_secs_f64());
+    let held_by =
+        |value: fn(&Held) -> usize| held.iter().map(move |(at, held)| (at.labels(&[]), value(held)));
+    let about = ("milena_inflight_records", "gauge", "Records that were read and are not done with.");
+    text.samples(about, held_by(|held| held.records));
+    text.samples(("milena_inflight_bytes", "gauge", "Their bytes."), held_by(|held| held.bytes));
+    let help = "Keys whose first record is to be tried again, or cannot be handled.";
+    text.samples(("milena_lanes_blocked", "gauge", help), held_by(|held| held.blocked_lanes));
+    let help = "How long ago the oldest record was read that is not done with.";
+    let ages = ages.iter().map(|(at, age)| (at.labels(&[]), age.as_secs_f64()));
+    text.samples(("milena_oldest_incomplete_age_seconds", "gauge", help), ages);
+    text.samples(("milena_handlers_running", "gauge", "Handlers that run."), [(Vec::new(), running)]);
+}
+
+/// A partition, as labels name it.
+struct Place {
+    topic: TopicName,
+    partition: String,
+}
+
+impl Place {
+    fn of(partition: &TopicPartition) -> Self {
+        Self { topic: partition.topic.clone(), partition: partition.partition.to_string() }
     }
-    text.metric("milena_handlers_running", "gauge", "Handlers that run.");
-    text.sample("milena_handlers_running", &[], running);
+
+    fn labels<'a>(&'a self, first: &[Label<'a>]) -> Vec<Label<'a>> {
+        [first, &[("topic", self.topic.as_str()), ("partition", self.partition.as_str())]].concat()
+    }
 }
 
 fn lag(text: &mut Text, shared: &Shared, client: &Client) {
     let Some(consumer) = shared.consumer.get() else { return };
     let mut assigned = consumer.assignment();
     assigned.sort();
-    let name = "kafka_consumergroup_lag";
-    text.metric(name, "gauge", "Records that are not read yet, of the partitions that are owned.");
-    for partition in &assigned {
-        if let Some(lag) = consumer.lag(partition) {
-            let number = partition.partition.to_string();
-            let labels =
-                [("consumergroup", &*shared.group), ("topic", &partition.topic), ("partition", &number)];
-            text.sample(name, &labels, lag);
-        }
-    }
-    let name = "kafka_consumer_fetch_manager_records_lag";
-    text.metric(name, "gauge", "The same, under the name of Java's client.");
-    for partition in &assigned {
-        if let Some(lag) = consumer.lag(partition) {
-            let number = partition.partition.to_string();
-            let labels =
-                [("client_id", client.client_id()), ("topic", &partition.topic), ("partition", &number)];
-            text.sample(name, &labels, lag);
-        }
-    }
-    let name = "milena_consumergroup_lag_seconds";
-    text.metric(
-        name,
-        "gauge",
-        "How long ago the record was written that was read last; 0 where none is unread.",
-    );
-    for partition in &assigned {
-        if let Some(lag) = consumer.time_lag(partition) {
-            let number = partition.partition.to_string();
-            let labels =
-                [("consumergroup", &*shared.group), ("topic", &partition.topic), ("partition", &number)];
-            text.sample(name, &labels, lag.as_secs_f64());
-        }
-    }
+    let lag = |partition| (Place::of(partition), consumer.lag(partition), consumer.time_lag(partition));
+    let lags: Vec<_> = assigned.iter().map(lag).collect();
+    let records = |first| {
+        let known = lags.iter().filter_map(|(at, lag, _)| Some((at, (*lag)?)));
+        known.map(move |(at, lag)| (at.labels(&[first]), lag))
+    };
+    let group = ("consumergroup", shared.group.as_str());
+    let help = "Records that are not read yet, of the partitions that are owned.";
+    text.samples(("kafka_consumergroup_lag", "gauge", help), records(group));
+    let help = "The same, under the name of Java's client.";
+    let about = ("kafka_consumer_fetch_manager_records_lag", "gauge", help);
+    text.samples(about, records(("client_id", client.client_id())));
+    let help = "How long ago the record was written that was read last; 0 where none is unread.";
+    let times =
+        lags.iter().filter_map(|(at, _, lag)| Some((at.labels(&[group]), lag.as_ref()?.as_secs_f64())));
+    text.samples(("milena_consumergroup_lag_seconds", "gauge", help), times);
 }
+
+/// A counter: its name, what it counts, and how it is taken from what was counted.
+type Counter<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+const PRODUCED: [Counter<ProducedMetrics>; 4] = [
+    ("kafka_producer_topic_record_send_total", ACKNOWLEDGED, |counted| counted.records),
+    ("kafka_producer_topic_byte_total", "Their bytes as sent, compressed.", |counted| counted.bytes),
+    ("kafka_producer_topic_record_error_total", "Records that failed.", |counted| counted.failed_records),
+    ("kafka_producer_topic_record_retry_total", "Batches that were sent again.", |counted| counted.retries),
+];
+const CONSUMED: [Counter<ConsumedMetrics>; 3] = [
+    ("kafka_consumer_fetch_manager_records_consumed_total", READ, |counted| counted.records),
+    ("kafka_consumer_fetch_manager_bytes_consumed_total", "Their bytes as fetched, compressed.", |counted| {
+        counted.bytes
+    }),
+    ("kafka_consumer_fetch_manager_fetch_total", "Answers to fetches that held something.", |counted| {
+        counted.fetches
+    }),
+];
+const BROKERS: [Counter<BrokerMetrics>; 5] = [
+    ("milena_broker_requests_total", "Requests that were sent.", |counted| counted.requests),
+    ("milena_broker_errors_total", "Requests that ended without an answer.", |counted| counted.errors),
+    ("milena_broker_bytes_out_total", "Bytes that were written.", |counted| counted.bytes_out),
+    ("milena_broker_bytes_in_total", "Bytes that were read.", |counted| counted.bytes_in),
+    ("milena_broker_connections_failed_total", "Attempts to connect that failed.", |counted| {
+        counted.connections_failed
+    }),
+];
+const ACKNOWLEDGED: &str = "Records that were acknowledged.";
+const READ: &str = "Records that were read.";
 
 /// The client's own numbers: under the names of Micrometer's binder for Java's client, where that has the same.
 fn clients(text: &mut Text, client: &Client) {
     let snapshot = client.metrics();
-    let id = ("client_id", client.client_id());
+    let (system, id) = (("messaging_system", "kafka"), ("client_id", client.client_id()));
     let name = "messaging_client_operation_duration_seconds";
     text.metric(name, "histogram", "How long records take from being enqueued to being acknowledged.");
-    let sends = [("messaging_system", "kafka"), ("messaging_operation_name", "send"), id];
+    let sends = [system, ("messaging_operation_name", "send"), id];
     text.histogram(name, &sends, &Reading::of(&snapshot.producers.delivery_time));
 
-    let produced = snapshot.produced_by_topic();
-    let name = "messaging_client_sent_messages_total";
-    text.metric(name, "counter", "Records that were acknowledged.");
-    for (topic, counted) in &produced {
-        let labels = [("messaging_system", "kafka"), ("messaging_destination_name", topic.as_str())];
-        text.sample(name, &labels, counted.records);
-    }
-    type Produced = fn(&milena::ProducedMetrics) -> u64;
-    let counters: [(&str, &str, Produced); 4] = [
-        ("kafka_producer_topic_record_send_total", "Records that were acknowledged.", |counted| {
-            counted.records
-        }),
-        ("kafka_producer_topic_byte_total", "Their bytes as sent, compressed.", |counted| counted.bytes),
-        ("kafka_producer_topic_record_error_total", "Records that failed.", |counted| counted.failed_records),
-        ("kafka_producer_topic_record_retry_total", "Batches that were sent again.", |counted| {
-            counted.retries
-        }),
-    ];
-    for (name, help, value) in counters {
-        text.metric(name, "counter", help);
-        for (topic, counted) in &produced {
-            text.sample(name, &[id, ("topic", topic.as_str())], value(counted));
-        }
-    }
-    let consumed = snapshot.consumed_by_topic();
-    let name = "messaging_client_consumed_messages_total";
-    text.metric(name, "counter", "Records that were read.");
-    for (topic, counted) in &consumed {
-        let labels = [("messaging_system", "kafka"), ("messaging_destination_name", topic.as_str())];
-        text.sample(name, &labels, counted.records);
-    }
-    type Consumed = fn(&milena::ConsumedMetrics) -> u64;
-    let counters: [(&str, &str, Consumed); 3] = [
-        ("kafka_consumer_fetch_manager_records_consumed_total", "Records that were read.", |counted| {
-            counted.records
-        }),
-        (
-            "kafka_consumer_fetch_manager_bytes_consumed_total",
-            "Their bytes as fetched, compressed.",
-            |counted| counted.bytes,
-        ),
-        ("kafka_consumer_fetch_manager_fetch_total", "Answers to fetches that held something.", |counted| {
-            counted.fetches
-        }),
-    ];
-    for (name, help, value) in counters {
-        text.metric(name, "counter", help);
-        for (topic, counted) in &consumed {
-            text.sample(name, &[id, ("topic", topic.as_str())], value(counted));
-        }
-    }
-    brokers(text, id, &snapshot);
-}
+    let topics = snapshot.produced_by_topic();
+    let sent = ("messaging_client_sent_messages_total", ACKNOWLEDGED, PRODUCED[0].2);
+    counters(text, &[sent], &[system], "messaging_destination_name", &topics);
+    counters(text, &PRODUCED, &[id], "topic", &topics);
+    let topics = snapshot.consumed_by_topic();
+    let read = ("messaging_client_consumed_messages_total", READ, CONSUMED[0].2);
+    counters(text, &[read], &[system], "messaging_destination_name", &topics);
+    counters(text, &CONSUMED, &[id], "topic", &topics);
 
-fn brokers(text: &mut Text, id: Label<'_>, snapshot: &milena::MetricsSnapshot) {
-    type Counted = fn(&milena::BrokerMetrics) -> u64;
-    let counters: [(&str, &str, Counted); 5] = [
-        ("milena_broker_requests_total", "Requests that were sent.", |counted| counted.requests),
-        ("milena_broker_errors_total", "Requests that ended without an answer.", |counted| counted.errors),
-        ("milena_broker_bytes_out_total", "Bytes that were written.", |counted| counted.bytes_out),
-        ("milena_broker_bytes_in_total", "Bytes that were read.", |counted| counted.bytes_in),
-        ("milena_broker_connections_failed_total", "Attempts to connect that failed.", |counted| {
-            counted.connections_failed
-        }),
-    ];
-    let nodes: Vec<(String, &milena::BrokerMetrics)> =
-        snapshot.brokers.iter().map(|(node, counted)| (node.to_string(), counted)).collect();
-    for (name, help, value) in counters {
-        text.metric(name, "counter", help);
-        for (node, counted) in &nodes {
-            text.sample(name, &[id, ("node_id", node)], value(counted));
-        }
-    }
+    let nodes = snapshot.brokers.iter().map(|(node, counted)| (node.to_string(), counted.clone())).collect();
+    counters(text, &BROKERS, &[id], "node_id", &nodes);
     let name = "milena_broker_request_latency_seconds";
-    text.metric(
-        name,
-        "histogram",
-        "How long brokers take to answer; fetches wait for records, and joins for others.",
-    );
+    let help = "How long brokers take to answer; fetches wait for records, and joins for others.";
+    text.metric(name, "histogram", help);
     for (node, counted) in &nodes {
         text.histogram(name, &[id, ("node_id", node)], &Reading::of(&counted.request_latency));
+    }
+}
+
+/// Counters of several topics or brokers, each behind the labels that all have in common.
+fn counters<K: AsRef<str>, T>(
+    text: &mut Text,
+    counters: &[Counter<T>],
+    common: &[Label<'_>],
+    label: &'static str,
+    counted: &BTreeMap<K, T>,
+) {
+    for (name, help, value) in counters {
+        text.metric(name, "counter", help);
+        for (key, counted) in counted {
+            text.sample(name, &[common, &[(label, key.as_ref())]].concat(), value(counted));
+        }
     }
 }

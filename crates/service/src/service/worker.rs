@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use milena::Message;
 use tracing::Instrument;
 
 use super::shared::{Pending, Record, Shared, Target};
@@ -18,7 +17,6 @@ use crate::{
     delivery::Delivery,
     done::Then,
     endpoint::Handling,
-    envelope::caused_by,
     failure::Failure,
     judge::{Try, Verdict, judge},
     lanes::{End, Job},
@@ -27,6 +25,7 @@ use crate::{
     panics,
     publisher::is_refused_for_good,
     retry::Retry,
+    table::LogPosition,
     trace,
 };
 
@@ -39,8 +38,9 @@ pub(super) async fn work(shared: Arc<Shared>) {
     loop {
         let Some((id, job)) = ({
             let mut lanes = shared.lanes();
-            if let Some((id, end)) = ended.take() {
-                lanes.finish(clock::now(), id, end);
+            if let Some((id, end)) = ended.take()
+                && lanes.finish(clock::now(), id, end)
+            {
                 shared.bell.notify_one();
             }
             lanes.take_or_retire()
@@ -70,13 +70,12 @@ async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
     let attempt = job.iter().map(|record| record.attempts).max().unwrap_or(1);
     match judge(outcome, &target.plan, tried(shared, &job, attempt)) {
         Verdict::Finish(mut left) => {
-            caused_by(left.outgoing_mut(), &job.first.message);
-            trace::carry(left.outgoing_mut(), &job.first.message);
+            left.caused_by(&job.first.message);
             let (outgoing, then) = left.into_parts();
             finish(shared, &target, job, outgoing, then).await
         }
         Verdict::Skip(reason) => {
-            tracing::info!(place = %place(&job.first.message), %reason, "skipped");
+            tracing::info!(place = %LogPosition::from(&job.first.message), %reason, "skipped");
             done(&job)
         }
         Verdict::Again(failure, delay) => again(job, &failure, delay),
@@ -93,7 +92,11 @@ fn tried(shared: &Shared, job: &Job<Record>, attempt: u32) -> Try {
 
 /// Runs the handler once. A panic and a timeout are failures like any other.
 async fn attempt(target: &Target, job: &Job<Record>) -> Outcome {
-    let rest = job.rest.iter().map(|record| record.message.clone()).collect();
+    let rest = match &*job.rest {
+        // The empty one costs no memory.
+        [] => Arc::default(),
+        rest => rest.iter().map(|record| record.message.clone()).collect(),
+    };
     let delivery =
         Delivery::new(job.first.message.clone(), rest, job.first.attempts, Arc::clone(&target.place));
     let span = trace::process(&delivery);
@@ -179,7 +182,7 @@ async fn bury(shared: &Shared, target: &Target, mut job: Job<Record>, failure: F
     }
     match sent {
         Ok(_) => {
-            tracing::warn!(place = %place(&record.message), %topic, error = %failure, "dead-lettered");
+            tracing::warn!(place = %LogPosition::from(&record.message), %topic, error = %failure, "dead-lettered");
             target.meters.dead_letter(failure.kind());
             done(&job)
         }
@@ -192,9 +195,10 @@ async fn bury(shared: &Shared, target: &Target, mut job: Job<Record>, failure: F
 
 /// The job is done, and may be committed.
 fn done(job: &Job<Record>) -> End<Record> {
+    let now_ms = clock::unix_ms();
     for record in job.iter() {
         record.message.ack();
-        let age = u64::try_from(clock::unix_ms().saturating_sub(record.message.timestamp())).unwrap_or(0);
+        let age = u64::try_from(now_ms.saturating_sub(record.message.timestamp())).unwrap_or(0);
         let has_timestamp = record.message.timestamp() >= 0;
         record.target.meters.completed(has_timestamp.then(|| Duration::from_millis(age)));
     }
@@ -202,7 +206,7 @@ fn done(job: &Job<Record>) -> End<Record> {
 }
 
 fn again(mut job: Job<Record>, failure: &Failure, delay: Duration) -> End<Record> {
-    tracing::warn!(place = %place(&job.first.message), attempt = job.first.attempts, ?delay, error = %failure, "a record could not be handled: it is tried again");
+    tracing::warn!(place = %LogPosition::from(&job.first.message), attempt = job.first.attempts, ?delay, error = %failure, "a record could not be handled: it is tried again");
     for record in job.iter_mut() {
         record.first_failed_at.get_or_insert_with(clock::wall);
     }
@@ -215,14 +219,14 @@ fn stuck(mut job: Job<Record>, why: &str) -> End<Record> {
     let waits = Retry::times(u32::MAX - 1).backoff(Duration::from_millis(100), 2, Duration::from_secs(10));
     job.first.stuck = job.first.stuck.saturating_add(1);
     let delay = waits.delay(job.first.stuck, fastrand::f64()).unwrap_or_default();
-    tracing::warn!(place = %place(&job.first.message), ?delay, why, "a record waits");
+    tracing::warn!(place = %LogPosition::from(&job.first.message), ?delay, why, "a record waits");
     job.first.trouble = Some(why.to_owned());
     End::Again(job, clock::now() + delay)
 }
 
 /// A batch could not be handled: each of its records has its own tries.
 fn apart(mut job: Job<Record>, failure: &Failure) -> End<Record> {
-    tracing::warn!(place = %place(&job.first.message), records = job.len(), error = %failure, "a batch could not be handled: its records are handled one by one");
+    tracing::warn!(place = %LogPosition::from(&job.first.message), records = job.len(), error = %failure, "a batch could not be handled: its records are handled one by one");
     for record in job.iter_mut() {
         record.attempts = 0;
     }
@@ -230,16 +234,11 @@ fn apart(mut job: Job<Record>, failure: &Failure) -> End<Record> {
 }
 
 fn halted(mut job: Job<Record>, failure: &Failure) -> End<Record> {
-    tracing::error!(place = %place(&job.first.message), error = %failure, "a record cannot be handled, and may not be passed by: its lane halts");
+    tracing::error!(place = %LogPosition::from(&job.first.message), error = %failure, "a record cannot be handled, and may not be passed by: its lane halts");
     for record in job.iter_mut() {
         // When it is let go on, it has all its tries again.
         record.attempts = 0;
     }
     job.first.trouble = Some(failure.to_string());
     End::Halted(job)
-}
-
-/// Where a record stands, for the log.
-pub(super) fn place(message: &Message) -> String {
-    format!("{}@{}", message.topic_partition(), message.offset())
 }

@@ -30,9 +30,9 @@ impl<K> Expiry<K> {
 
     /// Takes out the oldest key, if it is gone now.
     pub(super) fn take(&mut self, now_ms: i64) -> Option<K> {
-        let oldest = self.keys.first_entry()?;
-        let (timestamp, _) = *oldest.key();
-        (timestamp.saturating_add(self.after_ms) <= now_ms).then(|| oldest.remove())
+        let (timestamp, _) = *self.keys.first_key_value()?.0;
+        let (_, key) = self.is_over(timestamp, now_ms).then(|| self.keys.pop_first())??;
+        Some(key)
     }
 
     /// When the next key goes.

@@ -19,6 +19,7 @@ use super::{
     shared::{News, Shared, within},
     view::Reached,
 };
+use crate::failure::causes;
 
 /// The read model of a compacted topic: of each key the newest value, kept in memory and up to date.
 ///
@@ -99,7 +100,7 @@ impl TableHealth {
             Some(failure) => failure.source(),
             None => last_error.as_ref().map(|error| error as &dyn Error),
         };
-        for cause in std::iter::successors(cause, |&cause| cause.source()) {
+        for cause in causes(cause) {
             // Writing into a string does not fail.
             let _written = write!(why, ": {cause}");
         }
@@ -127,14 +128,13 @@ impl<K: Ord + Clone, V> Table<K, V> {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn ready(&self) -> Result<(), TableError> {
-        self.shared().wait_until(|view| (view.is_caught_up() && view.failure().is_none()).then_some(())).await
+        self.shared().wait_until(|view| view.is_ready().then_some(())).await
     }
 
     /// Whether the table has got to where its partitions ended when it was started, and has not failed since.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let view = self.shared().view();
-        view.is_caught_up() && view.failure().is_none()
+        self.shared().view().is_ready()
     }
 
     /// Whether it is [ready](Self::is_ready), and if not, why: for [`Service::ready_when`](crate::Service::ready_when).
@@ -270,7 +270,7 @@ impl<K: Ord + Clone, V> Table<K, V> {
         let view = self.shared().view();
         TableHealth {
             topic: self.topic().clone(),
-            is_ready: view.is_caught_up() && view.failure().is_none(),
+            is_ready: view.is_ready(),
             entries: view.len(),
             undecodable: view.undecodable(),
             failure: view.failure().cloned(),

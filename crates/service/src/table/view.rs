@@ -199,6 +199,11 @@ impl<K: Ord + Clone, V> View<K, V> {
         self.behind.is_empty()
     }
 
+    /// Whether it is caught up, and has not failed.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_caught_up() && self.failure.is_none()
+    }
+
     /// Whether records of a partition were read.
     pub(super) fn has_read(&self, partition: Partition) -> bool {
         self.partitions.get(&partition).is_some_and(|progress| progress.has_read)

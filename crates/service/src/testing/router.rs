@@ -12,13 +12,11 @@ use tokio::sync::watch;
 use crate::{
     delivery::{Delivery, Place},
     endpoint::Endpoint,
-    envelope::caused_by,
     event::Event,
     outcome::Outcome,
     outgoing::Outgoing,
-    router::Router,
+    router::{Entry, Router},
     topic::Topic,
-    trace,
 };
 
 /// Calls the handlers of a router with records made by hand, once each: no broker, no group, no retries. What they return
@@ -51,10 +49,13 @@ impl TestRouter {
     #[must_use]
     pub fn new(router: Router) -> Self {
         let (stopping, _) = watch::channel(false);
-        let target = |entry: crate::router::Entry| {
-            let handler = entry.plan.name.unwrap_or_else(|| entry.topic.to_string());
-            let (group, newer) = ("test".to_owned(), entry.plan.newer);
-            let place = Place { group, handler, newer, stopping: stopping.subscribe() };
+        let target = |entry: Entry| {
+            let place = Place {
+                group: "test".to_owned(),
+                handler: entry.handler(),
+                newer: entry.plan.newer,
+                stopping: stopping.subscribe(),
+            };
             (entry.topic, (entry.endpoint, Arc::new(place)))
         };
         Self {
@@ -83,8 +84,7 @@ impl TestRouter {
         let cause = delivery.message().clone();
         let outcome = self.call(delivery).await;
         let Outcome::Ack(mut done) = outcome else { return outcome };
-        caused_by(done.outgoing_mut(), &cause);
-        trace::carry(done.outgoing_mut(), &cause);
+        done.caused_by(&cause);
         let (outgoing, mut then) = done.into_parts();
         lock(&self.published).extend(outgoing.iter().cloned());
         match then.run().await {
@@ -114,8 +114,7 @@ impl TestRouter {
     /// # Panics
     /// If the router has no such topic; and with the handler.
     pub async fn call(&self, delivery: Delivery) -> Outcome {
-        let mut handling = self.target(delivery.topic()).0.handle(delivery);
-        std::future::poll_fn(|context| handling.poll_outcome(context)).await
+        self.target(delivery.topic()).0.handle(delivery).outcome().await
     }
 
     #[expect(clippy::panic, reason = "in a test, this is how a mistake is told")]

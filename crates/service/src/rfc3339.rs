@@ -1,19 +1,28 @@
-//! When events happen, by RFC 3339.
+//! Times as text, by RFC 3339.
 
 use std::time::{Duration, SystemTime};
 
 /// The last time that RFC 3339 has a form for, to the second: the end of the year 9999.
 const LAST: u64 = 253_402_300_799;
 
-/// By RFC 3339, as UTC, to the microsecond. What lies outside of the years 1970 to 9999 is moved to their ends.
-pub(super) fn format(time: SystemTime) -> String {
+/// As UTC, to the microsecond. What lies outside of the years 1970 to 9999 is moved to their ends.
+pub(crate) fn micros(time: SystemTime) -> String {
+    humantime::format_rfc3339_micros(within_years(time)).to_string()
+}
+
+/// As [`micros`], to the millisecond.
+pub(crate) fn millis(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(within_years(time)).to_string()
+}
+
+fn within_years(time: SystemTime) -> SystemTime {
     let first = SystemTime::UNIX_EPOCH;
     let last = first.checked_add(Duration::from_secs(LAST)).unwrap_or(first);
-    humantime::format_rfc3339_micros(time.clamp(first, last)).to_string()
+    time.clamp(first, last)
 }
 
 /// Reads a time of RFC 3339, in whatever zone, from 1970 on; `None` if it is none.
-pub(super) fn parse(text: &str) -> Option<SystemTime> {
+pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     let text = text.to_ascii_uppercase();
     let (local, offset) = match text.strip_suffix('Z') {
         Some(local) => (local, "+00:00"),
@@ -89,8 +98,8 @@ mod tests {
 
     #[test]
     fn times_are_written_to_the_microsecond_within_the_years_that_have_a_form() {
-        assert_eq!(format(at(1_790_000_000, 123_456_789)), "2026-09-21T14:13:20.123456Z");
-        assert_eq!(format(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(format(at(LAST + 1, 0)), "9999-12-31T23:59:59.000000Z");
+        assert_eq!(micros(at(1_790_000_000, 123_456_789)), "2026-09-21T14:13:20.123456Z");
+        assert_eq!(micros(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(micros(at(LAST + 1, 0)), "9999-12-31T23:59:59.000000Z");
     }
 }

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod cooperative;
+mod session;
 
 /// An assignment in bytes that is none.
 const GARBAGE: Bytes = Bytes::from_static(&[0, 3, 255, 255]);
@@ -71,6 +72,16 @@ impl Bench {
         let answer = Answer { node: NodeId(1), version: 4, response: response.into() };
         self.group.answer(self.now, call.token, Ok(answer), &mut self.out);
         self.group.check();
+    }
+
+    /// The coordinator wants the member to join by an id that it gives.
+    fn gives_an_id(&mut self, call: &Call) {
+        let required = JoinGroupResponse {
+            error_code: Code::MEMBER_ID_REQUIRED.get(),
+            member_id: "me".into(),
+            ..Default::default()
+        };
+        self.respond(call, required);
     }
 
     fn lose(&mut self, call: &Call) {
@@ -176,12 +187,7 @@ fn snapshot(partitions: i32) -> Arc<Snapshot> {
 fn a_member_joins_with_the_id_that_it_is_given_and_owns_its_share() {
     let mut bench = Bench::new(None);
     let first = bench.tick().unwrap();
-    let required = JoinGroupResponse {
-        error_code: Code::MEMBER_ID_REQUIRED.get(),
-        member_id: "me".into(),
-        ..Default::default()
-    };
-    bench.respond(&first, required);
+    bench.gives_an_id(&first);
     bench.join_as_leader(1);
     assert!(matches!(bench.event(), Event::Want(topics) if topics.len() == 1));
     bench.finish_sync();
@@ -195,12 +201,7 @@ fn a_member_joins_with_the_id_that_it_is_given_and_owns_its_share() {
 fn why_a_member_joins_and_leaves_is_told_to_the_coordinator() {
     let mut bench = Bench::new(None);
     let first = bench.tick().unwrap();
-    let required = JoinGroupResponse {
-        error_code: Code::MEMBER_ID_REQUIRED.get(),
-        member_id: "me".into(),
-        ..Default::default()
-    };
-    bench.respond(&first, required);
+    bench.gives_an_id(&first);
     let again = bench.tick().unwrap();
     assert_eq!([reason(&first), reason(&again)], ["test"; 2], "that an id was wanted is no reason");
     bench.lead(&again, 1);
@@ -331,19 +332,6 @@ fn a_fenced_static_member_is_dead() {
     assert!(bench.tick().is_none() && bench.group.deadline().is_none());
 }
 
-#[test]
-fn a_lost_coordinator_costs_no_membership_until_the_session_ends() {
-    let mut bench = Bench::stable();
-    bench.advance(3 * SECOND);
-    let call = bench.tick().unwrap();
-    bench.lose(&call);
-    assert!(matches!(bench.event(), Event::CoordinatorLost(NodeId(1))));
-    assert!(bench.group.needs_coordinator() && bench.group.identity().is_some());
-    bench.advance(42 * SECOND);
-    assert!(bench.tick().is_none());
-    assert!(matches!(bench.event(), Event::Lost(_)));
-}
-
 /// A follower that only joins again is let into the same generation, where what it had sent could still be committed,
 /// while it has read the same again.
 #[test]
@@ -469,70 +457,6 @@ fn joining_again_and_again_for_nothing_slows_down() {
         assert_eq!(at > bench.now.instant, round > 0, "only the first comes at once");
         bench.advance(2 * SECOND);
     }
-}
-
-#[test]
-fn a_heartbeat_of_the_last_generation_says_nothing_about_the_next() {
-    let mut bench = Bench::stable();
-    bench.advance(3 * SECOND);
-    let old = bench.tick().unwrap();
-    bench.group.catalog(bench.now, &snapshot(6), &mut bench.out);
-    bench.group.revoked(bench.now);
-    bench.out.events.clear();
-    bench.join_as_leader(2);
-    bench.finish_sync();
-    bench.out.events.clear();
-    bench.advance(3 * SECOND);
-    let call = bench.tick().unwrap();
-    assert!(matches!(&call.request, Request::Heartbeat(beat) if beat.generation_id == 2), "{call:?}");
-    bench.lose(&old);
-    assert!(bench.out.events.is_empty() && !bench.group.needs_coordinator());
-}
-
-#[test]
-fn the_session_counts_from_when_a_heartbeat_was_sent() {
-    let mut bench = Bench::stable();
-    bench.advance(3 * SECOND);
-    let call = bench.tick().unwrap();
-    assert_eq!(call.deadline, bench.now.instant + 15 * SECOND, "a third of the session");
-    bench.advance(14 * SECOND);
-    bench.respond(&call, HeartbeatResponse::default());
-    assert!(bench.tick().is_some(), "the next is due");
-    bench.advance(31 * SECOND);
-    let call = bench.tick().unwrap();
-    bench.leaves_to_come_back(&call);
-    assert!(matches!(bench.event(), Event::Lost(_)));
-}
-
-#[test]
-fn the_session_counts_from_when_the_sync_was_sent() {
-    // The assignment is long under way: the coordinator may give the member up 45 seconds after it was asked.
-    let mut bench = Bench::new(None);
-    bench.join_as_leader(1);
-    let sync = bench.out.calls.pop().unwrap();
-    bench.advance(40 * SECOND);
-    bench.out.calls.push(sync);
-    bench.finish_sync();
-    bench.out.events.clear();
-    let beat = bench.tick().unwrap();
-    assert!(matches!(beat.request, Request::Heartbeat(_)), "due at once: {beat:?}");
-    bench.advance(5 * SECOND);
-    let call = bench.tick().unwrap();
-    bench.leaves_to_come_back(&call);
-    assert!(matches!(bench.event(), Event::Lost(partitions) if partitions.len() == 4));
-}
-
-#[test]
-fn an_assignment_that_comes_after_the_session_is_not_taken() {
-    let mut bench = Bench::new(None);
-    bench.join_as_leader(1);
-    let sync = bench.out.calls.pop().unwrap();
-    bench.out.events.clear();
-    bench.advance(45 * SECOND);
-    bench.out.calls.push(sync);
-    bench.finish_sync();
-    assert!(bench.out.events.is_empty(), "{:?}", bench.out.events);
-    assert!(matches!(bench.tick().unwrap().request, Request::JoinGroup(_)));
 }
 
 #[test]

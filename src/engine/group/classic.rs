@@ -22,7 +22,7 @@ use std::{
 
 use crate::{
     engine::{
-        assign::{self, Assignor, GroupMember, RangeAssignor},
+        assign::{self, Assignor, GroupMember, RangeAssignor, SubscribedTopics},
         backoff::Random,
         catalog::snapshot::Snapshot,
         machine::{Call, Now, Outbox, Outcome, Purpose, Target, Token, Tokens, deadline_after, earlier},
@@ -95,8 +95,8 @@ enum State {
     Syncing {
         token: Token,
         sent: Instant,
-        /// As leader of a group whose assignment stands: this member's share, if nothing has changed since it was made.
-        share: Option<Vec<TopicPartition>>,
+        /// As leader of a group whose assignment stands: what another one would be made of.
+        basis: Option<Basis>,
     },
     Stable,
     /// Waits for the user to give these up, no longer than until then.
@@ -112,6 +112,13 @@ enum State {
     },
     /// For ever.
     Dead,
+}
+
+/// What a leader makes its plan of.
+#[derive(Debug)]
+struct Basis {
+    members: Vec<GroupMember>,
+    topics: SubscribedTopics,
 }
 
 impl Classic {
@@ -276,10 +283,10 @@ impl Protocol for Classic {
                 Ok(response) => self.joined(now, response, out),
                 Err(error) => self.unreachable(now, &error, out),
             },
-            State::Syncing { token: asked, sent, share } if *asked == token => {
-                let (sent, share) = (*sent, share.take());
+            State::Syncing { token: asked, sent, basis } if *asked == token => {
+                let (sent, basis) = (*sent, basis.take());
                 match read::<SyncGroupResponse>(outcome) {
-                    Ok(response) => self.synced(now, sent, share, response, out),
+                    Ok(response) => self.synced(now, sent, basis, response, out),
                     Err(error) => self.unreachable(now, &error, out),
                 }
             }

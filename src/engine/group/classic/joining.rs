@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Classic, State, counts,
+    Basis, Classic, State, counts,
     requests::{self, Last},
 };
 use crate::{
@@ -108,20 +108,17 @@ impl Classic {
         }
         let known = counts.iter().filter_map(|(topic, count)| Some((topic.clone(), (*count)?)));
         let topics = SubscribedTopics::new(known.collect(), racks(&members, &counts, snapshot));
-        let plan = assign::assign(&*self.assignor, &members, &topics);
-        let mut plan: Vec<_> = members.into_iter().map(|member| member.id).zip(plan).collect();
         if skip {
             self.planned = Some(counts);
-            let mine = plan.iter_mut().find(|(member_id, _)| *member_id == self.member_id);
-            let mut share = mine.map(|(_, share)| mem::take(share)).unwrap_or_default();
-            share.sort_unstable();
-            return self.send_sync(now, Vec::new(), Some(share), out);
+            return self.send_sync(now, Vec::new(), Some(Basis { members, topics }), out);
         }
+        let plan = assign::assign(&*self.assignor, &members, &topics);
+        let plan = members.into_iter().map(|member| member.id).zip(plan);
         for topic in counts.iter().filter(|(_, count)| count.is_none()).map(|(topic, _)| topic) {
             tracing::warn!(group = %self.settings.group, %topic, "nobody is assigned a topic that does not exist");
         }
         self.planned = Some(counts);
-        let assignments = plan.into_iter().map(|(member_id, partitions)| SyncGroupRequestAssignment {
+        let assignments = plan.map(|(member_id, partitions)| SyncGroupRequestAssignment {
             member_id,
             assignment: wire::assignment(&partitions),
             ..SyncGroupRequestAssignment::default()
@@ -133,7 +130,7 @@ impl Classic {
         &mut self,
         now: Now,
         assignments: Vec<SyncGroupRequestAssignment>,
-        share: Option<Vec<TopicPartition>>,
+        basis: Option<Basis>,
         out: &mut Outbox<Event>,
     ) {
         let Some(coordinator) = self.coordinator else {
@@ -151,14 +148,14 @@ impl Classic {
         // The answer comes when the leader has made its plan; a leader that does not is dead within its session.
         let patience = self.settings.session_timeout.max(self.settings.request_timeout);
         let token = self.call(now, coordinator, Purpose::COORDINATOR, request.into(), patience, out);
-        self.state = State::Syncing { token, sent: now.instant, share };
+        self.state = State::Syncing { token, sent: now.instant, basis };
     }
 
     pub(super) fn synced(
         &mut self,
         now: Now,
         sent: Instant,
-        share: Option<Vec<TopicPartition>>,
+        basis: Option<Basis>,
         response: SyncGroupResponse,
         out: &mut Outbox<Event>,
     ) {
@@ -187,7 +184,7 @@ impl Classic {
                     tracing::warn!(group = %self.settings.group, partition = %foreign, "assigned what was not subscribed to: joining again");
                     return self.again(now, "the assignment holds a topic that was not subscribed to");
                 }
-                if share.is_some_and(|share| share != assigned) {
+                if basis.is_some_and(|basis| !self.stands(basis, &assigned)) {
                     // It was made before the topics were what they are: this member asks for another.
                     return self.again(now, "the assignment that stands is out of date");
                 }
@@ -202,6 +199,22 @@ impl Classic {
                 self.again(now, "the assignment does not parse");
             }
         }
+    }
+
+    /// Whether another plan would leave this member what the assignment that stands gives it. When it joined it could not
+    /// say that it has this: it had come back with nothing.
+    fn stands(&self, basis: Basis, assigned: &[TopicPartition]) -> bool {
+        let Basis { mut members, topics } = basis;
+        let mut numbered = members.iter_mut().enumerate();
+        let Some((index, me)) = numbered.find(|(_, member)| member.id == self.member_id) else {
+            return false;
+        };
+        me.owned = assigned.to_vec();
+        me.generation = self.generation;
+        me.user_data = self.assignor.user_data(assigned, self.generation);
+        let share = assign::assign(&*self.assignor, &members, &topics).into_iter().nth(index);
+        let share: BTreeSet<_> = share.into_iter().flatten().collect();
+        share.iter().eq(assigned.iter().collect::<BTreeSet<_>>())
     }
 
     /// Goes from what is owned to what is assigned.

@@ -5,18 +5,23 @@ use super::*;
 /// A member of a cooperative group that does not lead it.
 struct Follower(Bench);
 
+/// A member of a cooperative group, which is about to join.
+fn cooperative(instance_id: Option<&str>) -> Bench {
+    let settings = GroupSettings {
+        assignors: vec![Arc::new(CooperativeStickyAssignor)],
+        ..GroupSettings::of_tests(instance_id)
+    };
+    let mut bench = Bench::new(None);
+    bench.group = Classic::new(settings, bench.now, Tokens::default(), Random::new(1));
+    bench.group.set_coordinator(Some(NodeId(1)));
+    bench.group.join(bench.now, "test");
+    bench
+}
+
 impl Follower {
     /// It owns these partitions of `t`, in generation 1.
     fn owning(numbers: &[i32]) -> Self {
-        let settings = GroupSettings {
-            assignors: vec![Arc::new(CooperativeStickyAssignor)],
-            ..GroupSettings::of_tests(None)
-        };
-        let mut bench = Bench::new(None);
-        bench.group = Classic::new(settings, bench.now, Tokens::default(), Random::new(1));
-        bench.group.set_coordinator(Some(NodeId(1)));
-        bench.group.join(bench.now, "test");
-        let mut follower = Self(bench);
+        let mut follower = Self(cooperative(None));
         follower.joins(1);
         follower.syncs(numbers);
         follower.0.out.events.clear();
@@ -239,4 +244,34 @@ fn a_join_that_fails_is_tried_again_with_what_is_owned() {
     assert_eq!(follower.events(), ["renewed"]);
     follower.0.advance(SECOND);
     assert_eq!(follower.joins(3), (partitions(&[0, 3]), 1), "since the generation in which it was assigned");
+}
+
+/// It comes back with nothing, so that a plan without what the assignment gives it might give it something else.
+#[test]
+fn a_static_leader_that_comes_back_lets_any_assignment_stand_that_fits_the_topics() {
+    for numbers in [[0, 1], [0, 2], [1, 3], [2, 3]] {
+        let mut bench = cooperative(Some("i"));
+        let call = bench.tick().unwrap();
+        let member = |id: &str, instance: &str| JoinGroupResponseMember {
+            member_id: id.into(),
+            group_instance_id: Some(instance.into()),
+            metadata: subscription(),
+            ..Default::default()
+        };
+        let response = JoinGroupResponse {
+            generation_id: 3,
+            leader: "me".into(),
+            member_id: "me".into(),
+            skip_assignment: true,
+            protocol_name: Some("cooperative-sticky".into()),
+            members: vec![member("other", "h"), member("me", "i")],
+            ..Default::default()
+        };
+        bench.respond(&call, response);
+        bench.group.catalog(bench.now, &snapshot(4), &mut bench.out);
+        bench.out.events.clear();
+        let mut leader = Follower(bench);
+        leader.syncs(&numbers);
+        assert_eq!(leader.events(), [format!("assigned {} {}", numbers[0], numbers[1])]);
+    }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Classic {
     /// Whether the topics were others when it joined.
     is_resubscribed: bool,
     heartbeat: Heartbeat,
+    /// In which generation the last heartbeat was sent.
+    heard_in: i32,
     /// Whom the last call went to: if it fails, another coordinator that was found meanwhile is none the worse.
     asked_of: Option<NodeId>,
     /// Why the member joins, for the broker's log (KIP-800).
@@ -141,6 +143,7 @@ impl Classic {
             has_news: false,
             is_resubscribed: false,
             heartbeat,
+            heard_in: -1,
             asked_of: None,
             reason: "the consumer starts",
             failures: 0,
@@ -400,6 +403,7 @@ impl Classic {
         let purpose = if waits { Purpose::General } else { Purpose::COORDINATOR };
         let token = self.call(now, coordinator, purpose, request.into(), patience, out);
         self.heartbeat.asked(now, token);
+        self.heard_in = self.generation;
     }
 
     fn beaten(&mut self, now: Now, sent: Instant, outcome: Outcome, out: &mut Outbox<Event>) {
@@ -420,10 +424,12 @@ impl Classic {
             Code::NONE => self.heartbeat.confirm_at_rest(sent),
             Code::REBALANCE_IN_PROGRESS => {
                 self.heartbeat.confirm(sent);
-                if matches!(self.state, State::Stable) {
+                if matches!(self.state, State::Stable) && self.heard_in == self.generation {
                     self.rebalance(now, "the group rebalances", out);
                 }
             }
+            // It came behind the end of the rebalance, on a connection of its own.
+            Code::ILLEGAL_GENERATION if self.heard_in != self.generation => {}
             // The join will be answered too; but what was owned is somebody else's already.
             Code::UNKNOWN_MEMBER_ID if self.goes_on_meanwhile() => self.lose(out),
             _ if self.goes_on_meanwhile() => {}

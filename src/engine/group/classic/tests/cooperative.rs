@@ -134,6 +134,26 @@ fn a_member_that_joins_for_long_is_heard_meanwhile() {
     assert_eq!(follower.events(), ["renewed", "assigned"]);
 }
 
+/// A heartbeat goes by another connection while a join waits, and may come behind the end of the rebalance.
+#[test]
+fn what_is_said_of_a_generation_that_has_passed_counts_no_more() {
+    for code in [Code::ILLEGAL_GENERATION, Code::REBALANCE_IN_PROGRESS] {
+        let mut follower = Follower::owning(&[0]);
+        follower.0.heartbeat(Code::REBALANCE_IN_PROGRESS);
+        let join = follower.0.tick().unwrap();
+        follower.0.advance(3 * SECOND);
+        let heartbeat = follower.0.tick().unwrap();
+        assert!(matches!(heartbeat.request, Request::Heartbeat(_)), "{heartbeat:?}");
+        follower.joined(&join, 2);
+        follower.syncs(&[0]);
+        follower.0.respond(&heartbeat, heartbeat_response(code));
+        assert_eq!(follower.events(), ["renewed", "assigned"]);
+        assert!(follower.0.tick().is_none(), "it stays where it is");
+        follower.0.heartbeat(code);
+        assert!(follower.0.tick().is_some(), "of this generation it counts");
+    }
+}
+
 #[test]
 fn a_member_that_is_not_heard_while_it_joins_loses_all() {
     for answered in [Some(Code::ILLEGAL_GENERATION), None] {

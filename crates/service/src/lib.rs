@@ -136,6 +136,7 @@ mod failure;
 mod handler;
 mod handler_error;
 mod headers;
+mod identity;
 mod judge;
 mod lanes;
 mod metrics;

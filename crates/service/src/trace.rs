@@ -3,7 +3,7 @@
 use milena::Message;
 use tracing::{Span, field};
 
-use crate::{delivery::Delivery, headers::text, outgoing::Outgoing};
+use crate::{delivery::Delivery, headers::text, identity::Identity, outgoing::Outgoing};
 
 /// The headers that say which trace a record belongs to. They are passed on as they are: who makes spans for
 /// OpenTelemetry, takes them from the record.
@@ -45,10 +45,11 @@ pub(crate) fn process(delivery: &Delivery) -> Span {
     if delivery.len() > 1 {
         span.record("messaging.batch.message_count", delivery.len());
     }
-    for (field, header) in [("messaging.message.id", "ce_id"), ("traceparent", "traceparent")] {
-        if let Some(value) = text(message, header) {
-            span.record(field, value);
-        }
+    if let Identity::Event(_, id) = Identity::of(message) {
+        span.record("messaging.message.id", &*id);
+    }
+    if let Some(value) = text(message, "traceparent") {
+        span.record("traceparent", value);
     }
     span
 }

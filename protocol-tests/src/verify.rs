@@ -8,6 +8,6 @@ mod ledger;
 mod program;
 
 pub use copies::{Log, Transactions, differences, read_committed};
-pub use handled::{Keyed, misses, read_keyed};
+pub use handled::{Keyed, misses, read_ids, read_keyed};
 pub use ledger::{Ledger, Report};
 pub use program::{Program, wait_until};

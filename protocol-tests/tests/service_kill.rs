@@ -1,5 +1,6 @@
 //! Two instances of a service in one group, which are killed (-9) and started again at random while records flow. Every
-//! record is handled at least once, those of a key in order, and none is dead-lettered.
+//! record is handled at least once, those of a key in order, and none is dead-lettered. What a record has led to has the
+//! same id however often it was handled.
 //!
 //! On Kafka 4.4.0 for 60 s by default, or for `MILENA_SERVICE_SECONDS`, and for 15 s on the embedded cluster.
 #![cfg(unix)]
@@ -21,7 +22,7 @@ use std::{
 
 use milena::{Client, Config, Isolation, NewTopic, OffsetSpec, TopicPartition, testing::Cluster};
 use protocol_tests::broker::{RealCluster, Version, or_skip, orders};
-use protocol_tests::verify::{Keyed, Program, misses, read_keyed, wait_until};
+use protocol_tests::verify::{Keyed, Program, misses, read_ids, read_keyed, wait_until};
 
 const PARTITIONS: u32 = 6;
 const INSTANCES: usize = 2;
@@ -141,6 +142,14 @@ impl Trial {
         assert_eq!(self.length(&format!("{}.{}.dlq", self.input, self.group)), 0, "no dead letters");
         assert_eq!(ends.by_themselves, 0, "nobody but us ends them");
         assert!(repeated > 0, "they were killed in the midst of their work");
+        let ids = self.runtime.block_on(read_ids(&self.client, &self.output, PARTITIONS)).unwrap();
+        let several: Vec<_> = ids.iter().filter(|(_, ids)| ids.len() != 1).collect();
+        assert!(several.is_empty(), "who handles a record again emits the same event: {several:?}");
+        assert_eq!(
+            ids.values().flatten().collect::<BTreeSet<_>>().len(),
+            ids.len(),
+            "and no other has its id"
+        );
     }
 
     fn produce(&self) -> Program {

@@ -147,10 +147,9 @@ mod tests {
     #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
     use milena::{Message, Record};
-    use tokio::sync::watch;
 
     use super::*;
-    use crate::{delivery::Place, extract::Meta, outcome::Outcome, outgoing::Outgoing};
+    use crate::{delivery::Place, extract::Meta, newer::Newer, outcome::Outcome, outgoing::Outgoing};
 
     fn delivery(kinds: &[Option<&str>]) -> Delivery {
         let mut messages = kinds.iter().map(|kind| {
@@ -159,9 +158,7 @@ mod tests {
             Message::from_record(&Record::new("users", "{}").headers(&headers), 0)
         });
         let first = messages.next().unwrap();
-        let (_, stopping) = watch::channel(false);
-        let place =
-            Place { group: "g".into(), handler: "h".into(), stopping, newer: crate::newer::Newer::default() };
+        let place = Place::of_tests("g", "h", Newer::default());
         Delivery::new(first, messages.collect(), 1, Arc::new(place))
     }
 
@@ -202,9 +199,7 @@ mod tests {
         let value = r#"{"specversion":"1.0","id":"1","source":"/s","type":"created","data":{}}"#;
         let headers: [milena::Header<'_>; 1] = [("content-type", Some(b"application/cloudevents+json"))];
         let message = Message::from_record(&Record::new("users", value).headers(&headers), 0);
-        let (_, stopping) = watch::channel(false);
-        let place =
-            Place { group: "g".into(), handler: "h".into(), stopping, newer: crate::newer::Newer::default() };
+        let place = Place::of_tests("g", "h", Newer::default());
         let delivery = Delivery::new(message, Arc::default(), 1, Arc::new(place));
         assert_eq!(call(route(), delivery).await, "created");
     }

@@ -33,6 +33,22 @@ pub(crate) struct Place {
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
+impl Place {
+    pub(crate) const fn new(
+        group: String,
+        handler: String,
+        newer: Newer,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self { group, handler, newer, stopping }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_tests(group: &str, handler: &str, newer: Newer) -> Self {
+        Self::new(group.to_owned(), handler.to_owned(), newer, watch::channel(false).1)
+    }
+}
+
 impl Delivery {
     pub(crate) fn new(first: Message, rest: Arc<[Message]>, attempt: u32, place: Arc<Place>) -> Self {
         Self { first, rest, attempt, place, extensions: Vec::new() }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt, future::Future, pin::Pin};
 
 use milena::Message;
 
-use crate::{envelope, failure::Failure, outgoing::Outgoing, trace};
+use crate::{delivery::Place, envelope, failure::Failure, outgoing::Outgoing, trace};
 
 /// What is left to do for a record that was handled: first what is to be published, then, when brokers have
 /// acknowledged all of that, what layers have added by [`then`](Self::then); only then is the record acknowledged.
@@ -60,10 +60,14 @@ impl Done {
         self.then.0.push_back(Box::new(move || Box::pin(step())));
     }
 
-    /// Has what is to be published say which record it is published because of, and pass its trace on.
-    pub(crate) fn caused_by(&mut self, cause: &Message) {
-        envelope::caused_by(&mut self.outgoing, cause);
-        trace::carry(&mut self.outgoing, cause);
+    /// Has what is to be published say which record it is published because of, and pass its trace on. Of several
+    /// records it is not known which of them led to what.
+    pub(crate) fn caused_by<'a>(&mut self, mut causes: impl Iterator<Item = &'a Message>, place: &Place) {
+        if let (Some(cause), None) = (causes.next(), causes.next()) {
+            envelope::name_after(&mut self.outgoing, cause, place);
+            envelope::caused_by(&mut self.outgoing, cause);
+            trace::carry(&mut self.outgoing, cause);
+        }
     }
 
     pub(crate) fn merge(&mut self, more: Self) {
@@ -158,6 +162,21 @@ mod tests {
         let Outcome::Ack(done) = both.into_outcome() else { panic!("no ack") };
         assert_eq!(format!("{:?}", done.then), "2 steps");
         assert_eq!(done.outgoing().len(), 1);
+    }
+
+    #[test]
+    fn what_one_of_several_records_has_led_to_is_not_known() {
+        let headers: [milena::Header<'_>; 2] =
+            [("ce_id", Some(b"e-1")), ("traceparent", Some(b"00-11-22-01"))];
+        let cause = Message::from_record(&milena::Record::new("t", "v").headers(&headers), 0);
+        let place = Place::of_tests("g", "h", crate::Newer::default());
+        let said = |causes: &[&Message]| {
+            let mut done = Done::from(vec![Outgoing::new("t", "v").header("ce_id", "e-2")]);
+            done.caused_by(causes.iter().copied(), &place);
+            done.outgoing()[0].headers().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&[&cause]), ["ce_id", "ce_correlationid", "ce_causationid", "traceparent"]);
+        assert_eq!(said(&[&cause, &cause]), ["ce_id"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod attributes;
 mod base64;
+mod cause;
 
 use std::{
     borrow::Cow,
@@ -16,6 +17,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 #[cfg(feature = "testing")]
 pub(crate) use attributes::is_json;
 pub(crate) use attributes::{Attributes, Data, broken};
+pub(crate) use cause::{caused_by, name_after};
 
 use crate::{
     clock,
@@ -48,7 +50,9 @@ use crate::{
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The event's id, by which copies of it are told from others: a UUID of version 7 where this crate made it.
+    /// The event's id, by which copies of it are told from others. Where this crate makes it, it is a UUID: one of
+    /// version 7, which sorts by time, or, of an event that a handler returns, one of version 5, which
+    /// [follows](crate::Topic::outgoing) from the record that was handled.
     pub id: String,
     /// The type; see [`Event::TYPE`].
     pub event_type: String,
@@ -134,7 +138,7 @@ impl Envelope {
     }
 }
 
-const ID: &str = "ce_id";
+pub(crate) const ID: &str = "ce_id";
 const CORRELATION_ID: &str = "ce_correlationid";
 const CAUSATION_ID: &str = "ce_causationid";
 
@@ -147,26 +151,6 @@ fn required(name: &str, value: Option<Cow<'_, str>>) -> Result<String, Undecodab
 fn new_id(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos())).to_string()
-}
-
-/// Says of the events among what is to be published that `cause` led to them: its id becomes their `ce_causationid`,
-/// its correlation id (or, if it is the first of all, its id) their `ce_correlationid`, unless they say something
-/// else.
-pub(crate) fn caused_by(published: &mut [Outgoing], cause: &Message) {
-    if !published.iter().any(|outgoing| outgoing.header_named(ID).is_some()) {
-        return;
-    }
-    // A handler may take what cannot be read as an event for something else: then there is nothing to say.
-    let Ok(attributes) = Attributes::of(cause) else { return };
-    let causation = attributes.id;
-    let correlation = attributes.correlation_id.or_else(|| causation.clone());
-    for outgoing in published.iter_mut().filter(|outgoing| outgoing.header_named(ID).is_some()) {
-        for (name, value) in [(CORRELATION_ID, &correlation), (CAUSATION_ID, &causation)] {
-            if let (Some(value), None) = (value, outgoing.header_named(name)) {
-                outgoing.add_header(Cow::Borrowed(name), Some(value.clone().into_owned().into()));
-            }
-        }
-    }
 }
 
 impl<S: Sync> Extract<S> for Envelope {

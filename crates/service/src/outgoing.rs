@@ -6,7 +6,7 @@ use bytes::Bytes;
 use milena::{Header, Partition, Record, TopicName};
 use serde::Serialize;
 
-use crate::handler_error::HandlerError;
+use crate::{envelope::ID, handler_error::HandlerError};
 
 /// A record that is to be published: what a handler returns, or what a [`Publisher`](crate::Publisher) is given. It owns
 /// its bytes.
@@ -17,6 +17,8 @@ pub struct Outgoing {
     key: Option<Bytes>,
     value: Option<Bytes>,
     headers: Vec<(Cow<'static, str>, Option<Bytes>)>,
+    /// Whether it is an event whose id was made for want of another.
+    has_fresh_id: bool,
 }
 
 impl Outgoing {
@@ -56,7 +58,7 @@ impl Outgoing {
     }
 
     fn empty(topic: TopicName) -> Self {
-        Self { topic, partition: None, key: None, value: None, headers: Vec::new() }
+        Self { topic, partition: None, key: None, value: None, headers: Vec::new(), has_fresh_id: false }
     }
 
     /// Sets the key. Records with the same key go to the same partition, and keep their order.
@@ -83,7 +85,25 @@ impl Outgoing {
     }
 
     pub(crate) fn add_header(&mut self, name: Cow<'static, str>, value: Option<Bytes>) {
+        self.has_fresh_id &= name != ID;
         self.headers.push((name, value));
+    }
+
+    /// Says that the id of the event in it was made for want of another.
+    pub(crate) fn with_fresh_id(self) -> Self {
+        Self { has_fresh_id: true, ..self }
+    }
+
+    pub(crate) const fn has_fresh_id(&self) -> bool {
+        self.has_fresh_id
+    }
+
+    /// Puts this id in place of the one that was made.
+    pub(crate) fn set_fresh_id(&mut self, id: String) {
+        if let Some((_, value)) = self.headers.iter_mut().find(|(name, _)| *name == ID) {
+            *value = Some(id.into());
+            self.has_fresh_id = false;
+        }
     }
 
     /// The topic.

@@ -168,6 +168,9 @@ fn name_of<H>(_: &H) -> Option<String> {
 /// One outcome holds for all of them. If they cannot be handled together, when the tries are spent they are handled one by
 /// one, so that only those fail which fail alone.
 ///
+/// What it publishes for several records is not said to be caused by one of them, and belongs to the trace of none: which
+/// led to what, the handler alone knows. `Batch<(Envelope, …)>` tells it of each.
+///
 /// ```
 /// use std::time::Duration;
 /// use milena_service::{Batch, Json, Router, batch};

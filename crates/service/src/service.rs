@@ -245,12 +245,8 @@ impl Service {
         };
         let target = |entry: Entry| {
             let dead_letters = dead_letters(&entry);
-            let place = Arc::new(Place {
-                group: self.group.clone(),
-                handler: entry.handler(),
-                newer: entry.plan.newer,
-                stopping: stopping.subscribe(),
-            });
+            let (newer, stopping) = (entry.plan.newer, stopping.subscribe());
+            let place = Arc::new(Place::new(self.group.clone(), entry.handler(), newer, stopping));
             let Entry { topic, endpoint, plan } = entry;
             (
                 topic,

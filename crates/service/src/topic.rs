@@ -64,14 +64,21 @@ impl<E: Event> Topic<E> {
 
     /// An event as it is published in this topic, with the event's key: it happens now, and has an id of its own.
     ///
+    /// If a handler returns it, its id is made anew, of the group, the handler, the record that was handled (the id and
+    /// source of its event, or else its place and timestamp), this topic, the type and the key of the event, and how
+    /// many such the handler has returned in front of it. So a record that is handled again, because an instance died
+    /// before its offset was committed, leads to events of the same ids, and who reads them can tell
+    /// ([`Dedup`](crate::Dedup)). Of a [batch](crate::batch) of several records nothing follows, since it is another one
+    /// when it comes again.
+    ///
     /// # Errors
     /// The event cannot be encoded: a failure of the kind `encode`, which is dead-lettered.
     pub fn outgoing(&self, event: &E) -> Result<Outgoing, HandlerError> {
-        self.outgoing_with(Envelope::now::<E>(), event)
+        Ok(self.outgoing_with(Envelope::now::<E>(), event)?.with_fresh_id())
     }
 
-    /// An event with id, time, source, correlation and causation of this envelope. The type, the version and the media
-    /// type are `E`'s.
+    /// An event with id, time, source, correlation and causation of this envelope, whoever publishes it. The type, the
+    /// version and the media type are `E`'s.
     ///
     /// ```
     /// # use milena_service::{Event, JsonCodec, Topic};

@@ -1,5 +1,5 @@
-//! A service that copies the records of a topic to another one, under their keys; some fail at first. Instances of it are
-//! killed by `tests/service_kill.rs`.
+//! A service that emits an event for each record of a topic, under its key; some fail at first. Instances of it are killed
+//! by `tests/service_kill.rs`.
 //!
 //! `service BOOTSTRAP GROUP`: the group is `auto` or `classic`, and says by which protocol; the topics are `GROUP.in` and
 //! `GROUP.out`.
@@ -8,10 +8,11 @@
 
 use std::{env, process::ExitCode, time::Duration};
 
-use milena::{Client, Config, GroupProtocol, Position, TopicName};
+use milena::{Client, Config, GroupProtocol, Position};
 use milena_service::{
-    BoxError, HandlerError, IntoRoute, Json, Key, Meta, Outgoing, Retry, Router, Service, State,
+    BoxError, Event, HandlerError, IntoRoute, Json, Key, Meta, Outgoing, Retry, Router, Service, State, Topic,
 };
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 /// As short as the brokers of the test let it be, so that one that was killed is missed soon.
@@ -37,8 +38,8 @@ async fn run() -> Result<(), BoxError> {
     let protocol = if group == "classic" { GroupProtocol::Classic } else { GroupProtocol::Auto };
     let client = Client::connect(Config::new(bootstrap.split(','))).await?;
     let patient = Retry::times(5).backoff(Duration::from_millis(20), 2, Duration::from_millis(200));
-    let router = Router::new().topic(format!("{group}.in"), copy.retry(patient).dead_letter());
-    let router = router.with_state(TopicName::from(format!("{group}.out")));
+    let router = Router::new().topic(format!("{group}.in"), handle.retry(patient).dead_letter());
+    let router = router.with_state(Topic::from(format!("{group}.out")));
     Service::new(&client, group)
         .router(router)
         .commit_interval(Duration::from_millis(500))
@@ -51,9 +52,14 @@ async fn run() -> Result<(), BoxError> {
     Ok(())
 }
 
+/// That a record was handled.
+#[derive(Serialize, Deserialize, Event)]
+#[event(type = "handled")]
+struct Handled(u64);
+
 /// Fails every seventh record twice.
-async fn copy(
-    State(to): State<TopicName>,
+async fn handle(
+    State(to): State<Topic<Handled>>,
     Key(key): Key,
     Json(number): Json<u64>,
     at: Meta,
@@ -61,5 +67,5 @@ async fn copy(
     if number % 7 == 3 && at.attempt < 3 {
         return Err(HandlerError::retry("not at once"));
     }
-    Ok(Outgoing::new(to, number.to_string()).key(key))
+    Ok(to.outgoing(&Handled(number))?.key(key))
 }

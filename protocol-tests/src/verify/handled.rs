@@ -20,6 +20,24 @@ pub async fn read_keyed(client: &Client, topic: &str, partitions: u32) -> milena
     Ok(keyed)
 }
 
+/// The ids of the events in a topic, by their values.
+///
+/// # Errors
+/// What the reader was told.
+pub async fn read_ids(
+    client: &Client,
+    topic: &str,
+    partitions: u32,
+) -> milena::Result<BTreeMap<String, BTreeSet<String>>> {
+    let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let take = |message: &Message| {
+        let id = message.headers().last_named("ce_id").flatten();
+        ids.entry(text(message.value())).or_default().insert(text(id));
+    };
+    each_committed(client, topic, partitions, take).await?;
+    Ok(ids)
+}
+
 /// Everything in which what was handled is not what was written, each at least once and in the order of its key, where
 /// the values of a key are unique. Who takes over a key may go back, to what was not committed yet; from there on it
 /// goes through all of it again, without a gap, to the end.

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use milena::{Header, Record};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::*;
 use crate::{
@@ -60,8 +59,7 @@ fn event(event_type: &str, version: &str, value: Option<&Value>) -> Message {
 }
 
 fn place(newer: Newer) -> Arc<Place> {
-    let (group, handler) = ("g".to_owned(), "h".to_owned());
-    Arc::new(Place { group, handler, newer, stopping: watch::channel(false).1 })
+    Arc::new(Place::of_tests("g", "h", newer))
 }
 
 /// What becomes of messages that are handled together on a route that asks for `T`.

@@ -70,7 +70,7 @@ async fn handle(shared: &Shared, mut job: Job<Record>) -> End<Record> {
     let attempt = job.iter().map(|record| record.attempts).max().unwrap_or(1);
     match judge(outcome, &target.plan, tried(shared, &job, attempt)) {
         Verdict::Finish(mut left) => {
-            left.caused_by(&job.first.message);
+            left.caused_by(job.iter().map(|record| &record.message), &target.place);
             let (outgoing, then) = left.into_parts();
             finish(shared, &target, job, outgoing, then).await
         }

@@ -50,12 +50,8 @@ impl TestRouter {
     pub fn new(router: Router) -> Self {
         let (stopping, _) = watch::channel(false);
         let target = |entry: Entry| {
-            let place = Place {
-                group: "test".to_owned(),
-                handler: entry.handler(),
-                newer: entry.plan.newer,
-                stopping: stopping.subscribe(),
-            };
+            let place =
+                Place::new("test".to_owned(), entry.handler(), entry.plan.newer, stopping.subscribe());
             (entry.topic, (entry.endpoint, Arc::new(place)))
         };
         Self {
@@ -81,10 +77,11 @@ impl TestRouter {
     /// If there are none, or the router has no such topic; and with the handler.
     pub async fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Outcome {
         let delivery = self.delivery(records);
-        let cause = delivery.message().clone();
+        let causes: Vec<Message> = delivery.messages().cloned().collect();
+        let (_, place) = self.target(delivery.topic());
         let outcome = self.call(delivery).await;
         let Outcome::Ack(mut done) = outcome else { return outcome };
-        done.caused_by(&cause);
+        done.caused_by(causes.iter(), place);
         let (outgoing, mut then) = done.into_parts();
         lock(&self.published).extend(outgoing.iter().cloned());
         match then.run().await {

@@ -2,9 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use milena::{
+    Code, Message, Position,
+    testing::{Api, Fault, Rule},
+};
 use milena_service::{
-    DeadLetter, Emit, Envelope, Ev, Event, IntoRoute, JsonCodec, Newer, Outgoing, Router, State, Table,
-    Topic, UpcastError,
+    DeadLetter, Dedup, Emit, Envelope, Ev, Event, IntoRoute, JsonCodec, MemoryDedup, Newer, Outgoing, Router,
+    Service, State, Table, Topic, UpcastError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,6 +57,43 @@ async fn what_a_handler_emits_tells_what_caused_it() {
     let caused = Envelope::read(&charged).unwrap().unwrap();
     assert_eq!(caused.causation_id, Some(envelope.id));
     assert_eq!(caused.correlation_id.as_deref(), Some("request-1"));
+}
+
+/// An instance dies when it has published and before it has committed; its successor handles the record again.
+#[tokio::test(start_paused = true)]
+async fn who_emits_again_emits_the_same_events_and_who_reads_them_can_tell() {
+    let (cluster, client) = cluster(1).await;
+    for topic in ["charges", "receipts"] {
+        cluster.create_topic(topic, 1).await.unwrap();
+    }
+    let publisher = milena_service::Publisher::start(&client).unwrap();
+    publisher.publish(&ORDERS, &Ordered(7)).await.unwrap();
+    let lost = Rule::new(Fault::Refuse(Code::GROUP_AUTHORIZATION_FAILED)).on(Api::OffsetCommit);
+    let lost = cluster.fault(lost).await.unwrap();
+    let emits = || {
+        let router = Router::new().topic(ORDERS, charge).with_state(Seen::default());
+        service(&client, router).start()
+    };
+    let first = emits().await.unwrap();
+    let charged = records(&client, "charges", 1).await;
+    let _ = first.stop().await;
+    lost.remove().await.unwrap();
+    let second = emits().await.unwrap();
+    settled(&second).await;
+    let again = records(&client, "charges", 2).await;
+    let id = |message: &Message| Envelope::read(message).unwrap().unwrap().id;
+    assert_eq!((id(&again[0]), id(&again[1])), (id(&charged[0]), id(&charged[0])));
+
+    async fn receipt(State(seen): State<Seen>, Ev(Charged(id)): Ev<Charged>) {
+        seen.note("charge", &id.to_string());
+    }
+    let seen = Seen::default();
+    let dedup = Dedup::new(MemoryDedup::new(10));
+    let router = Router::new().topic(CHARGES, receipt).layer(dedup).with_state(seen.clone());
+    let reader = Service::new(&client, "receipts").router(router);
+    let reader = reader.consumer(|consumer| consumer.start_at(Position::Earliest)).start().await.unwrap();
+    settled(&reader).await;
+    assert_eq!(seen.len(), 1);
 }
 
 /// A version that [`Ordered`] does not know, and one that it does.

@@ -4,12 +4,12 @@
 use std::{sync::Mutex, time::Duration};
 
 use milena::Record;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::*;
 use crate::{
-    Batch, BoxError, HandlerError, IntoRoute, MemoryDedup, Meta, Outgoing, Route, batch, delivery::Place,
-    done::Then, endpoint::Endpoint,
+    Batch, BoxError, HandlerError, IntoRoute, MemoryDedup, Meta, Newer, Outgoing, Route, batch,
+    delivery::Place, done::Then, endpoint::Endpoint,
 };
 
 /// A route of group "g", with a layer around it.
@@ -20,13 +20,7 @@ struct Stage {
 }
 
 fn place(group: &str, handler: &str) -> Arc<Place> {
-    let (_, stopping) = watch::channel(false);
-    Arc::new(Place {
-        group: group.to_owned(),
-        handler: handler.to_owned(),
-        stopping,
-        newer: crate::Newer::default(),
-    })
+    Arc::new(Place::of_tests(group, handler, Newer::default()))
 }
 
 impl Stage {

@@ -3,7 +3,10 @@
 use std::{
     any::{Any, TypeId},
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use milena::{Message, TopicName};
@@ -31,6 +34,8 @@ pub(crate) struct Place {
     pub(crate) newer: Newer,
     /// Turns true when the service begins to stop.
     pub(crate) stopping: watch::Receiver<bool>,
+    /// How many records layers have found to be handled already.
+    pub(crate) duplicates: AtomicU64,
 }
 
 impl Place {
@@ -40,7 +45,7 @@ impl Place {
         newer: Newer,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self { group, handler, newer, stopping }
+        Self { group, handler, newer, stopping, duplicates: AtomicU64::new(0) }
     }
 
     #[cfg(test)]
@@ -138,6 +143,11 @@ impl Delivery {
             place: Arc::clone(&self.place),
             extensions: self.extensions.clone(),
         })
+    }
+
+    /// Some of its records were handled already.
+    pub(crate) fn count_duplicates(&self, records: u64) {
+        self.place.duplicates.fetch_add(records, Ordering::Relaxed);
     }
 
     pub(crate) fn newer(&self) -> Newer {

@@ -190,7 +190,9 @@ impl<S: DedupStore> Shared<S> {
         drop(handled);
         let duplicates = is_fresh.iter().filter(|is_fresh| !**is_fresh).count();
         if duplicates > 0 {
-            self.hits.fetch_add(u64::try_from(duplicates).unwrap_or(u64::MAX), Ordering::Relaxed);
+            let found = u64::try_from(duplicates).unwrap_or(u64::MAX);
+            self.hits.fetch_add(found, Ordering::Relaxed);
+            delivery.count_duplicates(found);
             let (topic, handler) = (delivery.topic(), delivery.handler());
             tracing::debug!(%topic, handler, duplicates, "records were handled already");
         }

@@ -2,7 +2,10 @@
 //!
 //! Everything is looked up when the page is asked for, so partitions that are given up have no series any more.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use milena::{BrokerMetrics, Client, ConsumedMetrics, ProducedMetrics, TopicName, TopicPartition};
 
@@ -66,6 +69,11 @@ fn handlers(text: &mut Text, shared: &Shared, targets: &Targets<'_>) {
             let own = [("outcome", outcome), ("error_type", error_type.as_str())];
             text.sample(name, &[labels.as_slice(), own.as_slice()].concat(), count);
         }
+    }
+    let name = "milena_dedup_hits_total";
+    text.metric(name, "counter", "Records that were skipped because they had been handled already.");
+    for (labels, target) in &all {
+        text.sample(name, labels, target.place.duplicates.load(Ordering::Relaxed));
     }
     let name = "milena_dead_letters_total";
     text.metric(name, "counter", "Records that have gone to a dead-letter topic.");

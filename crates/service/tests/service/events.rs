@@ -94,6 +94,9 @@ async fn who_emits_again_emits_the_same_events_and_who_reads_them_can_tell() {
     let reader = reader.consumer(|consumer| consumer.start_at(Position::Earliest)).start().await.unwrap();
     settled(&reader).await;
     assert_eq!(seen.len(), 1);
+    let page = reader.metrics();
+    let hits = page.lines().find(|line| line.starts_with("milena_dedup_hits_total{")).unwrap();
+    assert!(hits.contains("handler=\"receipt\"") && hits.ends_with(" 1"), "{hits}");
 }
 
 /// A version that [`Ordered`] does not know, and one that it does.

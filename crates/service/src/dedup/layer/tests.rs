@@ -164,6 +164,7 @@ async fn of_a_batch_the_handler_gets_what_is_new() {
     assert_eq!(stage.settle(&[("b", 3), ("c", 4), ("a", 5), ("d", 6)]).await, "ack");
     assert_eq!(stage.settle(&[("d", 7), ("c", 8)]).await, "skip");
     assert_eq!((stage.calls(), dedup.hits()), (vec![vec![0, 1], vec![4, 6]], 5));
+    assert_eq!(stage.place.duplicates.load(Ordering::Relaxed), 5, "for the metrics of the handler");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ pub trait Decode<K, V>: Send + Sync + 'static {
     fn value(&self, record: &Message) -> Result<V, BoxError>;
 }
 
-/// Values are JSON; keys are text or bytes, as [`FromKey`] takes them.
+/// Values are JSON; keys are text, numbers or bytes, as [`FromKey`] takes them.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it has nothing to say")]
 pub struct DecodeJson;
@@ -41,7 +41,7 @@ impl<K: FromKey, V: DeserializeOwned> Decode<K, V> for DecodeJson {
     }
 }
 
-/// Values are events, brought up to their current version; keys are text or bytes, as [`FromKey`] takes them.
+/// Values are events, brought up to their current version; keys are text, numbers or bytes, as [`FromKey`] takes them.
 impl<K: FromKey, E: Event> Decode<K, E> for Topic<E> {
     fn key(&self, record: &Message) -> Result<K, BoxError> {
         key(record)

@@ -25,8 +25,6 @@ pub(super) struct Shared<K, V> {
 /// How a table stands.
 #[derive(Clone, Debug, Default)]
 pub(super) struct News {
-    /// The version of the entries.
-    pub(super) version: u64,
     /// Whether the task has ended.
     pub(super) has_ended: bool,
     /// What the client has told last, and goes on from.
@@ -55,11 +53,7 @@ impl<K: Ord + Clone, V> Shared<K, V> {
 
     /// Wakes whoever waits for the table.
     pub(super) fn tell(&self, change: impl FnOnce(&mut News)) {
-        let version = self.view().version();
-        self.news.send_modify(|news| {
-            news.version = version;
-            change(news);
-        });
+        self.news.send_modify(change);
     }
 
     /// The table goes no further, for this reason unless there was one before.

@@ -1,6 +1,7 @@
 //! The derive macros of milena-service.
 
 mod event;
+mod from_ref;
 
 use proc_macro::TokenStream;
 
@@ -129,4 +130,46 @@ use proc_macro::TokenStream;
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);
     event::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes each field of a struct a part of it, by `FromRef`: of a router whose state this is, handlers take what they need by
+/// `State<Part>`. The types of the fields must differ from each other; `#[from_ref(skip)]` leaves a field out. Parts are cloned.
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+/// use milena_service::{FromRef, Json, Router, State};
+///
+/// #[derive(Clone, Default)]
+/// struct Rates(Arc<[u64]>);
+///
+/// #[derive(Clone, Default)]
+/// struct Total(Arc<AtomicU64>);
+///
+/// #[derive(Clone, Default, FromRef)]
+/// struct App {
+///     rates: Rates,
+///     total: Total,
+///     #[from_ref(skip)]
+///     spare: Total,
+/// }
+///
+/// async fn add(State(Total(total)): State<Total>, Json(amount): Json<u64>) {
+///     total.fetch_add(amount, Ordering::Relaxed);
+/// }
+///
+/// let router: Router = Router::new().topic("orders", add).with_state(App::default());
+/// ```
+///
+/// # What does not compile
+///
+/// Two fields of one type, since `State` could mean either:
+///
+/// ```compile_fail
+/// #[derive(Clone, milena_service::FromRef)]
+/// struct App { first: String, second: String }
+/// ```
+#[proc_macro_derive(FromRef, attributes(from_ref))]
+pub fn derive_from_ref(input: TokenStream) -> TokenStream {
+    let input = syn::parse_macro_input!(input as syn::DeriveInput);
+    from_ref::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -44,7 +44,8 @@ pub trait Extract<S>: Sized + Send {
     fn extract(delivery: &Delivery, state: &S) -> impl Future<Output = Result<Self, Self::Rejection>> + Send;
 }
 
-/// A part of the state of a router, for [`State`]. Everything that can be cloned is a part of itself.
+/// A part of the state of a router, for [`State`]. Everything that can be cloned is a part of itself; the derive macro of
+/// the same name makes the fields of a struct its parts.
 pub trait FromRef<S> {
     /// Takes the part.
     fn from_ref(state: &S) -> Self;

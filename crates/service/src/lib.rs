@@ -111,7 +111,7 @@
 //! that is wanted. [`Running::settled`] waits until everything is handled.
 //!
 //! # Features
-//! - `derive` (default): `#[derive(Event)]`.
+//! - `derive` (default): `#[derive(Event)]`, `#[derive(FromRef)]`.
 //! - `axum`: HTTP beside a service.
 //! - `testing`: tools for tests, and the embedded cluster.
 
@@ -174,7 +174,7 @@ pub use failure::{BoxError, Failure};
 pub use handler::Handler;
 pub use handler_error::HandlerError;
 #[cfg(feature = "derive")]
-pub use milena_derive::Event;
+pub use milena_derive::{Event, FromRef};
 pub use naming::Naming;
 pub use newer::{Newer, NewerVersion};
 pub use outcome::{IntoOutcome, Outcome};

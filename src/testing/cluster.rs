@@ -245,6 +245,21 @@ impl Cluster {
         self.machine().run(move |broker, now| topic.create(broker, now)).await?
     }
 
+    /// Adds partitions to a topic until it has `total`, each with as many replicas as its first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Broker`] with the code that Kafka would answer: `UNKNOWN_TOPIC_OR_PARTITION`, or `INVALID_PARTITIONS`
+    /// for a number that the topic has already, or that is too large.
+    pub async fn add_partitions(&self, topic: &str, total: usize) -> Result<()> {
+        let name = topic.to_owned();
+        let added = self.machine().run(move |broker, now| broker.add_partitions(now, &name, total)).await?;
+        let refused = |(code, message)| {
+            let subject = topic.to_owned();
+            ErrorKind::Broker { code, request: "CreatePartitions", subject, message: Some(message) }.into()
+        };
+        added.map_err(refused)
+    }
+
     /// Deletes a topic with its records; whether there was one.
     ///
     /// # Errors

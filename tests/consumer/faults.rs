@@ -158,18 +158,30 @@ async fn a_broker_that_hangs_keeps_nobody_from_finding_the_coordinator_elsewhere
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
+/// Also where reading begins at the end: what was written to them before anybody knew of them is new.
 #[tokio::test(start_paused = true)]
 async fn partitions_that_are_added_are_read_from_their_beginning() {
-    let (cluster, _) = cluster(1, 1).await;
-    let config = Config::new(cluster.bootstrap()).metadata_max_age(Duration::from_secs(10));
-    let client = Client::connect_over(cluster.transport(), config).await.unwrap();
-    cluster.create_topic("grows", 1).await.unwrap();
-    let reader = client.reader().topics(["grows"]).start_at(Position::Latest).build().unwrap();
-    let _ = tokio::time::timeout(Duration::from_secs(1), reader.next()).await;
-    assert_eq!(reader.assignment().len(), 1);
-    let producer = client.producer().build().unwrap();
-    producer.send(Record::new("grows", "1")).await.unwrap();
-    assert_eq!(take(&reader, 1).await, [1]);
+    for protocol in [None, Some(GroupProtocol::Classic), Some(GroupProtocol::Consumer)] {
+        let (cluster, _) = cluster(3, 1).await;
+        let config = Config::new(cluster.bootstrap()).metadata_max_age(Duration::from_secs(10));
+        let client = Client::connect_over(cluster.transport(), config).await.unwrap();
+        produce(&client, 0..10, 1).await;
+        let reader = match protocol {
+            Some(protocol) => client.consumer("g").protocol(protocol),
+            None => client.reader(),
+        };
+        let reader = reader.topics(["t"]).start_at(Position::Latest).build().unwrap();
+        let reads = async {
+            while reader.position(&tp(0)) != Some(Offset(10)) {
+                let _ = tokio::time::timeout(Duration::from_millis(10), reader.next()).await;
+            }
+        };
+        tokio::time::timeout(LONG, reads).await.unwrap();
+        cluster.add_partitions("t", 3).await.unwrap();
+        produce(&connect(&cluster).await, 10..40, 3).await;
+        assert_eq!(take_sorted(&reader, 30).await, (10..40).collect::<Vec<_>>(), "{protocol:?}");
+        assert_eq!(reader.assignment().len(), 3);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -536,3 +536,22 @@ async fn old_entries_go_by_themselves() {
     soon(table.ready()).await.unwrap();
     assert!(table.is_empty(), "what is old when it is read was never there");
 }
+
+#[tokio::test(start_paused = true)]
+async fn partitions_that_are_added_are_read_too() {
+    let mut stage = Stage::new(1).await;
+    let config = Config::new(stage.cluster.bootstrap()).metadata_max_age(SECOND);
+    stage.client = Client::connect_over(stage.cluster.transport(), config).await.unwrap();
+    stage.put("a", 1).await;
+    let table = stage.ready().await;
+    stage.cluster.add_partitions("t", 3).await.unwrap();
+    let elsewhere = connect(&stage.cluster).await.producer().build().unwrap();
+    for partition in [1, 2] {
+        let key = [b'k', partition];
+        let record = Record::new("t", "7").key(&key).partition(i32::from(partition));
+        let delivered = elsewhere.send(record).await.unwrap();
+        let position = LogPosition::of_delivered("t", &delivered).unwrap();
+        soon(table.wait_for(position, LONG)).await.unwrap();
+    }
+    assert_eq!(table.len(), 3);
+}

@@ -379,6 +379,7 @@ impl Membership {
                 reading.hand().set_member(identity.as_ref().map(Into::into));
             }
             group::Event::Assigned(partitions) => {
+                self.miss_nothing_of_unknown(&partitions, snapshot);
                 self.rebalances(now, reading);
                 self.assigned(now, reading, partitions, out);
             }

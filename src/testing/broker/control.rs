@@ -85,6 +85,31 @@ impl Broker {
         deleted
     }
 
+    /// Adds partitions to a topic until it has this many.
+    pub(crate) fn add_partitions(
+        &mut self,
+        now: Now,
+        name: &str,
+        total: usize,
+    ) -> Result<(), (Code, String)> {
+        let Some(topic) = self.state.topic(name) else {
+            return Err((
+                Code::UNKNOWN_TOPIC_OR_PARTITION,
+                "This server does not host this topic-partition.".into(),
+            ));
+        };
+        let (has, limit) = (topic.partitions.len(), self.state.limits.partitions_per_topic);
+        if !(has + 1..=limit).contains(&total) {
+            let message = format!(
+                "The topic has {has} partitions, and can have more, up to {limit}; asked for were {total}."
+            );
+            return Err((Code::INVALID_PARTITIONS, message));
+        }
+        self.state.add_partitions(name, total);
+        self.run(now);
+        Ok(())
+    }
+
     /// Makes a replica that is up the leader of a partition, in a new epoch; whether it could.
     pub(crate) fn move_leader(&mut self, now: Now, topic: &str, partition: i32, to: NodeId) -> bool {
         let is_up = self.state.is_up(to.0);

@@ -218,6 +218,19 @@ impl State {
         id
     }
 
+    /// Adds partitions to a topic until it has this many, on as many nodes each as its first has.
+    pub(super) fn add_partitions(&mut self, name: &str, total: usize) {
+        let Some(topic) = self.topics.get(name) else { return };
+        let replicas = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
+        let added = self.assign(total.saturating_sub(topic.partitions.len()), replicas);
+        let nodes = &self.nodes;
+        let is_up = |id: i32| nodes.get(&id).is_some_and(|node| node.up);
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.partitions.extend(added.into_iter().map(|replicas| Partition::new(replicas, is_up)));
+            self.changes += 1;
+        }
+    }
+
     /// Deletes a topic with its records.
     pub(super) fn delete_topic(&mut self, name: &str) -> Option<Topic> {
         let topic = self.topics.remove(name)?;

@@ -278,3 +278,25 @@ async fn clients_are_told_the_advertised_address() {
     assert!(cluster.bootstrap()[1].ends_with(&format!(":{}", told(2).port)), "the other keeps its own");
     assert!(cluster.advertise(3, "proxy.example", 7).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn partitions_are_added_and_never_taken_away() {
+    let cluster = Cluster::builder().nodes(3).topic("t", 2).in_memory().start().await.unwrap();
+    for (topic, total, code) in [
+        ("nobody", 3, Code::UNKNOWN_TOPIC_OR_PARTITION),
+        ("t", 2, Code::INVALID_PARTITIONS),
+        ("t", 1, Code::INVALID_PARTITIONS),
+        ("t", usize::MAX, Code::INVALID_PARTITIONS),
+    ] {
+        assert_eq!(
+            cluster.add_partitions(topic, total).await.unwrap_err().code(),
+            Some(code),
+            "{topic} {total}"
+        );
+    }
+    cluster.add_partitions("t", 5).await.unwrap();
+    for partition in 0..5 {
+        assert!(cluster.leader("t", partition).await.unwrap().is_some(), "{partition}");
+    }
+    assert_eq!(cluster.log_end_offset("t", 5).await.unwrap(), None);
+}

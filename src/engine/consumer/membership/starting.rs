@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Membership, Start};
 use crate::{
     engine::{
+        catalog::snapshot::Snapshot,
         commit::Offsets,
         consumer::reading::Reading,
         machine::{Now, deadline_after},
@@ -19,6 +20,14 @@ impl Membership {
     /// over, where the group has committed nothing.
     pub(in super::super) fn miss_nothing_of(&mut self, partition: TopicPartition) {
         self.late.insert(partition);
+    }
+
+    /// The same of those that this client has not heard of yet, while it has of their topics: who assigned them knew sooner.
+    pub(super) fn miss_nothing_of_unknown(&mut self, partitions: &[TopicPartition], snapshot: &Snapshot) {
+        let is_unknown = |TopicPartition { topic, partition }: &&TopicPartition| {
+            snapshot.topic(topic).is_some_and(|topic| !topic.partitions.contains_key(&partition.0))
+        };
+        self.late.extend(partitions.iter().filter(is_unknown).cloned());
     }
 
     /// Where the group has committed is where reading starts; where it has not, `otherwise` says.

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt, future::Future, pin::Pin};
 
 use milena::Message;
 
-use crate::{delivery::Place, envelope, failure::Failure, outgoing::Outgoing, trace};
+use crate::{delivery::Place, envelope, failure::Failure, identity, outgoing::Outgoing, trace};
 
 /// What is left to do for a record that was handled: first what is to be published, then, when brokers have
 /// acknowledged all of that, what layers have added by [`then`](Self::then); only then is the record acknowledged.
@@ -64,7 +64,7 @@ impl Done {
     /// records it is not known which of them led to what.
     pub(crate) fn caused_by<'a>(&mut self, mut causes: impl Iterator<Item = &'a Message>, place: &Place) {
         if let (Some(cause), None) = (causes.next(), causes.next()) {
-            envelope::name_after(&mut self.outgoing, cause, place);
+            identity::name_after(&mut self.outgoing, cause, place);
             envelope::caused_by(&mut self.outgoing, cause);
             trace::carry(&mut self.outgoing, cause);
         }

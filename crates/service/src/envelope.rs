@@ -2,7 +2,6 @@
 
 mod attributes;
 mod base64;
-mod cause;
 
 use std::{
     borrow::Cow,
@@ -17,13 +16,13 @@ use uuid::{NoContext, Timestamp, Uuid};
 #[cfg(feature = "testing")]
 pub(crate) use attributes::is_json;
 pub(crate) use attributes::{Attributes, Data, broken};
-pub(crate) use cause::{caused_by, name_after};
 
 use crate::{
     clock,
     delivery::Delivery,
     event::{Codec, Event},
     extract::Extract,
+    headers::{CAUSATION_ID, CORRELATION_ID, ID},
     outgoing::Outgoing,
     rfc3339,
     undecodable::Undecodable,
@@ -138,10 +137,6 @@ impl Envelope {
     }
 }
 
-pub(crate) const ID: &str = "ce_id";
-const CORRELATION_ID: &str = "ce_correlationid";
-const CAUSATION_ID: &str = "ce_causationid";
-
 fn required(name: &str, value: Option<Cow<'_, str>>) -> Result<String, Undecodable> {
     let value = value.filter(|value| !value.is_empty());
     value.map(Cow::into_owned).ok_or_else(|| broken(format!("it has no {name}")))
@@ -151,6 +146,26 @@ fn required(name: &str, value: Option<Cow<'_, str>>) -> Result<String, Undecodab
 fn new_id(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Uuid::new_v7(Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos())).to_string()
+}
+
+/// Says of the events among what a handler publishes that `cause` led to them: its id becomes their `ce_causationid`,
+/// its correlation id (or, if it is the first of all, its id) their `ce_correlationid`, unless they say something
+/// else.
+pub(crate) fn caused_by(published: &mut [Outgoing], cause: &Message) {
+    if !published.iter().any(|outgoing| outgoing.header_named(ID).is_some()) {
+        return;
+    }
+    // A handler may take what cannot be read as an event for something else: then there is nothing to say.
+    let Ok(attributes) = Attributes::of(cause) else { return };
+    let causation = attributes.id;
+    let correlation = attributes.correlation_id.or_else(|| causation.clone());
+    for outgoing in published.iter_mut().filter(|outgoing| outgoing.header_named(ID).is_some()) {
+        for (name, value) in [(CORRELATION_ID, &correlation), (CAUSATION_ID, &causation)] {
+            if let (Some(value), None) = (value, outgoing.header_named(name)) {
+                outgoing.add_header(Cow::Borrowed(name), Some(value.clone().into_owned().into()));
+            }
+        }
+    }
 }
 
 impl<S: Sync> Extract<S> for Envelope {

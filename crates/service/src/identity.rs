@@ -1,11 +1,15 @@
-//! What tells a record from all others, however often it comes.
+//! What tells a record from all others, however often it comes, and the ids that follow from it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use milena::Message;
 use serde::Serialize;
+use uuid::Uuid;
 
-use crate::{envelope::Attributes, failure::BoxError};
+use crate::{delivery::Place, envelope::Attributes, failure::BoxError, outgoing::Outgoing};
+
+/// In which ids follow from what they are made of. It tells them from those that others make by the same rules.
+const NAMESPACE: Uuid = Uuid::from_u128(0x0f6c_97d2_5b0e_4c33_9d3a_6e41_c8a7_2b95);
 
 /// By what a record is known when it comes again.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -52,11 +56,44 @@ impl<'a> Identity<'a> {
     }
 }
 
+/// Makes anew the ids that nobody has chosen: of the record that was handled, the topic, type and key of the event, and
+/// how many such there are in front of it. So a record that is handled again, because nobody knows any more that it was,
+/// leads to events of the same ids.
+pub(crate) fn name_after(published: &mut [Outgoing], cause: &Message, place: &Place) {
+    if !published.iter().any(Outgoing::has_fresh_id) {
+        return;
+    }
+    let Ok(cause) = Identity::of(cause).for_handler(&place.group, &place.handler) else { return };
+    let mut alike: HashMap<Vec<u8>, u32> = HashMap::new();
+    for outgoing in published.iter_mut().filter(|outgoing| outgoing.has_fresh_id()) {
+        let event_type = outgoing.header_named("ce_type").flatten();
+        let parts = (&cause, outgoing.topic().as_str(), event_type, outgoing.key_bytes());
+        let Ok(mut name) = serde_json::to_vec(&parts) else { continue };
+        let before = alike.entry(name.clone()).or_default();
+        name.extend(before.to_be_bytes());
+        *before += 1;
+        outgoing.set_fresh_id(Uuid::new_v5(&NAMESPACE, &name).to_string());
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::{collections::BTreeSet, time::SystemTime};
+
+    use bytes::Bytes;
     use milena::{Header, Record};
+    use serde::Deserialize;
 
     use super::*;
+    use crate::{
+        envelope::Envelope,
+        event::{Event, JsonCodec},
+        headers::ID,
+        newer::Newer,
+        topic::Topic,
+    };
 
     fn message(headers: &[(&str, &str)], value: &str, timestamp: i64) -> Message {
         let headers: Vec<Header<'_>> =
@@ -87,5 +124,61 @@ mod tests {
         }
         // A topic that was deleted and created anew has other records in the same places.
         assert_eq!(Identity::of(&message(&[], "1", 6)), place(6));
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Turned(u32);
+
+    impl Event for Turned {
+        const TYPE: &'static str = "turned";
+        type Codec = JsonCodec;
+
+        fn key(&self) -> Option<Bytes> {
+            Some(self.0.to_string().into())
+        }
+    }
+
+    const TURNS: Topic<Turned> = Topic::new("turns");
+
+    /// The ids of what this handler of this group publishes for `cause`.
+    fn ids(mut published: Vec<Outgoing>, cause: &Message, (group, handler): (&str, &str)) -> Vec<String> {
+        name_after(&mut published, cause, &Place::of_tests(group, handler, Newer::default()));
+        let id = |outgoing: &Outgoing| outgoing.header_named(ID).unwrap().unwrap().to_vec();
+        published.iter().map(|outgoing| String::from_utf8(id(outgoing)).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_record_that_is_handled_again_leads_to_events_of_the_same_ids() {
+        let turns = |numbers: &[u32]| numbers.iter().map(|n| TURNS.outgoing(&Turned(*n)).unwrap()).collect();
+        let here = ("g", "h");
+        let [event, other] = ["1", "2"].map(|id| message(&[("ce_id", id)], "1", 5));
+        let plain = message(&[], "1", 5);
+        for cause in [&event, &plain] {
+            let first = ids(turns(&[1, 2, 2]), cause, here);
+            assert_eq!(first, ids(turns(&[1, 2, 2]), cause, here));
+            assert!(Uuid::parse_str(&first[0]).is_ok(), "{first:?}");
+            assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 3, "those that are alike are numbered");
+            let turned = ids(turns(&[2, 1, 2]), cause, here);
+            assert_eq!([&turned[1], &turned[0], &turned[2]], [&first[0], &first[1], &first[2]]);
+        }
+        let of = |cause, place| ids(turns(&[1]), cause, place).remove(0);
+        let all = [
+            of(&event, here),
+            of(&other, here),
+            of(&plain, here),
+            of(&event, ("g2", "h")),
+            of(&event, ("g", "h2")),
+        ];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+    }
+
+    #[test]
+    fn ids_that_somebody_has_chosen_stay() {
+        let envelope = Envelope::of::<Turned>("mine", SystemTime::UNIX_EPOCH);
+        let chosen = TURNS.outgoing_with(envelope, &Turned(1)).unwrap();
+        let late = TURNS.outgoing(&Turned(1)).unwrap().header(ID, "late");
+        let plain = Outgoing::new("t", "1").header(ID, "by hand");
+        let cause = message(&[("ce_id", "1")], "1", 5);
+        assert_eq!(ids(vec![chosen, late, plain], &cause, ("g", "h")), ["mine", "late", "by hand"]);
     }
 }

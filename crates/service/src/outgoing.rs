@@ -6,7 +6,7 @@ use bytes::Bytes;
 use milena::{Header, Partition, Record, TopicName};
 use serde::Serialize;
 
-use crate::{envelope::ID, handler_error::HandlerError};
+use crate::{handler_error::HandlerError, headers::ID};
 
 /// A record that is to be published: what a handler returns, or what a [`Publisher`](crate::Publisher) is given. It owns
 /// its bytes.

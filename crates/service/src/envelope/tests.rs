@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{delivery::Place, event::JsonCodec, newer::Newer, topic::Topic};
+use crate::event::JsonCodec;
 
 #[derive(Serialize, Deserialize)]
 struct Ticked;
@@ -183,62 +183,6 @@ fn what_a_record_led_to_tells_so() {
     assert_eq!(envelope(&uncaused[0]).causation_id, None, "the cause has no id");
 }
 
-fn place(group: &str, handler: &str) -> Place {
-    Place::of_tests(group, handler, Newer::default())
-}
-
-#[derive(Serialize, Deserialize)]
-struct Turned(u32);
-
-impl Event for Turned {
-    const TYPE: &'static str = "turned";
-    type Codec = JsonCodec;
-
-    fn key(&self) -> Option<Bytes> {
-        Some(self.0.to_string().into())
-    }
-}
-
-const TURNS: Topic<Turned> = Topic::new("turns");
-
-/// The ids of what a handler has published for `cause`.
-fn ids(mut published: Vec<Outgoing>, cause: &Message, place: &Place) -> Vec<String> {
-    name_after(&mut published, cause, place);
-    let id = |outgoing: &Outgoing| String::from_utf8(outgoing.header_named(ID).unwrap().unwrap().to_vec());
-    published.iter().map(|outgoing| id(outgoing).unwrap()).collect()
-}
-
-#[test]
-fn a_record_that_is_handled_again_leads_to_events_of_the_same_ids() {
-    let turns = |numbers: &[u32]| numbers.iter().map(|n| TURNS.outgoing(&Turned(*n)).unwrap()).collect();
-    let event = received(&Envelope::of::<Ticked>("e-1", time()).write(Outgoing::new("t", "1")));
-    let (other, plain) = (binary(&[("ce_id", "e-2")]), message(&[], Some(b"1")));
-    let here = place("g", "h");
-    for cause in [&event, &plain] {
-        let first = ids(turns(&[1, 2, 2]), cause, &here);
-        assert_eq!(first, ids(turns(&[1, 2, 2]), cause, &here));
-        assert!(Uuid::parse_str(&first[0]).is_ok(), "{first:?}");
-        let distinct: std::collections::BTreeSet<_> = first.iter().collect();
-        assert_eq!(distinct.len(), 3, "those that are alike are told apart by their number");
-        let turned = ids(turns(&[2, 1, 2]), cause, &here);
-        assert_eq!([&turned[1], &turned[0], &turned[2]], [&first[0], &first[1], &first[2]]);
-    }
-    let of = |cause, place: &Place| ids(turns(&[1]), cause, place);
-    let id = of(&event, &here);
-    let others =
-        [of(&other, &here), of(&plain, &here), of(&event, &place("g2", "h")), of(&event, &place("g", "h2"))];
-    assert!(!others.contains(&id), "{others:?}");
-}
-
-#[test]
-fn ids_that_somebody_has_chosen_stay() {
-    let chosen = TURNS.outgoing_with(Envelope::of::<Turned>("mine", time()), &Turned(1)).unwrap();
-    let late = TURNS.outgoing(&Turned(1)).unwrap().header("ce_id", "late");
-    let plain = Outgoing::new("t", "1").header("ce_id", "by hand");
-    let cause = binary(&REQUIRED);
-    assert_eq!(ids(vec![chosen, late, plain], &cause, &place("g", "h")), ["mine", "late", "by hand"]);
-}
-
 #[tokio::test(start_paused = true)]
 async fn events_that_happen_now_follow_the_tests_clock() {
     let before = Envelope::now::<Ticked>();
@@ -305,6 +249,6 @@ proptest! {
         let _ = Envelope::read(&message);
         let _ = crate::ev::read::<Ticked>(&message);
         caused_by(&mut [Outgoing::new("t", "1").header("ce_id", "1")], &message);
-        ids(vec![TURNS.outgoing(&Turned(1)).unwrap()], &message, &place("g", "h"));
+        let _ = crate::identity::Identity::of(&message);
     }
 }

@@ -9,6 +9,7 @@ use super::probe::{Call, Fields, call};
 const OFFSET_FETCH: i16 = 9;
 const FIND_COORDINATOR: i16 = 10;
 const DELETE_RECORDS: i16 = 21;
+const CREATE_PARTITIONS: i16 = 37;
 const ELECT_LEADERS: i16 = 43;
 const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
 const ALTER_CLIENT_QUOTAS: i16 = 49;
@@ -110,6 +111,26 @@ pub fn lead(address: &str, topic: &str, partition: i32, replicas: &[i32]) -> io:
         ELECTION_NOT_NEEDED => Ok(()),
         code => accepted("ElectLeaders", code),
     }
+}
+
+/// Adds partitions to a topic until it has `total`.
+///
+/// # Errors
+/// What the connection or the controller said.
+pub fn add_partitions(address: &str, topic: &str, total: i32) -> io::Result<()> {
+    const CHOOSE_THE_NODES: i32 = -1;
+    let mut body = Vec::new();
+    body.extend(1_i32.to_be_bytes());
+    string(&mut body, topic)?;
+    body.extend(total.to_be_bytes());
+    body.extend(CHOOSE_THE_NODES.to_be_bytes());
+    body.extend(TIMEOUT_MS.to_be_bytes());
+    // Not only to be validated.
+    body.push(0);
+    let answer = call(address, &Call { api: CREATE_PARTITIONS, version: 0, flexible: false, body })?;
+    let mut fields = Fields(&answer);
+    let (_throttle, _topics, _name) = (fields.i32()?, fields.i32()?, fields.string()?);
+    accepted("CreatePartitions", fields.i16()?)
 }
 
 /// Lets the clients with this id write so many bytes a second and no more.

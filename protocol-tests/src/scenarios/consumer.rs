@@ -315,6 +315,38 @@ pub(crate) async fn logs_tell_their_offsets(stage: Stage) {
     assert!(written.is_some_and(|written| written >= now), "{found:?}");
 }
 
+/// What is written to partitions that were added to a topic, before whoever reads it has heard of them, is read, although
+/// reading had begun at the end: in no group, and by members of either protocol.
+pub(crate) async fn nothing_of_partitions_that_are_added_is_missed(stage: Stage) {
+    let client = stage.client().await;
+    // The coordinator of the consumer protocol assigns sooner than this, every five seconds on Kafka.
+    let slow = stage.config().metadata_max_age(Duration::from_secs(12));
+    let slow = Client::connect(slow).await.unwrap();
+    let readers = [None, Some(GroupProtocol::Classic), Some(GroupProtocol::Auto)].map(async |protocol| {
+        let topic = stage.topic(&client, 1).await;
+        let reader = match protocol {
+            Some(protocol) => slow.consumer(stage.name(&format!("group-{protocol:?}"))).protocol(protocol),
+            None => slow.reader(),
+        };
+        let reader = reader.topics([topic.as_str()]).start_at(Position::Latest).build().unwrap();
+        let first = TopicPartition::new(topic.as_str(), 0);
+        eventually("it reads", async || reader.position(&first)).await;
+        stage.cluster().add_partitions(&topic, 3).await.unwrap();
+        let producer = stage.client().await.producer().build().unwrap();
+        for (index, value) in [(0, "0 a"), (1, "1 a"), (1, "1 b"), (2, "2 a"), (0, "0 b"), (2, "2 b")] {
+            let record = Record::new(&topic, value).partition(index);
+            // Brokers learn of the partitions one after the other.
+            drop(eventually("a broker knows of it", async || producer.enqueue(record).await.ok()).await);
+        }
+        producer.close().await.unwrap();
+        let mut read: Vec<_> = take(&reader, 6).await.iter().map(text).collect();
+        read.sort_unstable();
+        assert_eq!(read, ["0 a", "0 b", "1 a", "1 b", "2 a", "2 b"], "{protocol:?}");
+    });
+    let [alone, classic, auto] = readers;
+    tokio::join!(alone, classic, auto);
+}
+
 /// Topics are read whose names match, by members of either protocol and in no group: also those that appear later,
 /// where none is there at first; and one that is deleted is no more.
 pub(crate) async fn topics_are_read_whose_names_match(stage: Stage) {

@@ -102,6 +102,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(Some(40), elsewhere::s40_all_nodes_come_back_on_other_ports, THREE.kills()),
     pending!(40, "s40_sasl_reauthentication_under_load", Later),
     ready!(None, consumer::logs_tell_their_offsets, ANY),
+    ready!(None, consumer::nothing_of_partitions_that_are_added_is_missed, ANY),
     ready!(None, consumer::topics_are_read_whose_names_match, ANY),
     ready!(None, consumer::topics_are_read_that_the_coordinator_matches, ANY),
     ready!(None, consumer::a_compressed_backlog_is_fetched_once, ANY),

@@ -178,6 +178,18 @@ impl Running {
         self.order(move |address| orders::lead(address, &topic, partition, &replicas)).await
     }
 
+    /// Adds partitions to a topic until it has `total`.
+    ///
+    /// # Errors
+    /// What the cluster said.
+    pub async fn add_partitions(&self, topic: &str, total: usize) -> Result<(), Failure> {
+        if let Some(cluster) = self.embedded() {
+            return Ok(cluster.add_partitions(topic, total).await?);
+        }
+        let (topic, total) = (topic.to_owned(), i32::try_from(total)?);
+        self.order(move |address| orders::add_partitions(address, &topic, total)).await
+    }
+
     /// Deletes a partition's records below an offset, as retention does. `leader` is the address of its leader.
     ///
     /// # Errors

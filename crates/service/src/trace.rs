@@ -77,14 +77,15 @@ pub(crate) fn send(records: &[Outgoing]) -> Span {
     span
 }
 
-/// What was to be done in a span has failed: the code of a broker says why, or else the kind of the error.
+/// What was to be done in a span has failed: the code of a broker says why, or `_OTHER`, as OpenTelemetry calls what has no
+/// name of its own.
 pub(crate) fn failed(span: &Span, error: &milena::Error) {
     if span.is_disabled() {
         return;
     }
     match error.code().and_then(|code| code.name()) {
         Some(name) => span.record("error.type", name),
-        None => span.record("error.type", "error"),
+        None => span.record("error.type", "_OTHER"),
     };
 }
 

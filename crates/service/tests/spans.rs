@@ -24,7 +24,7 @@ use std::{
 };
 
 use milena::{Code, Error, Header, Record};
-use milena_service::{HandlerError, IntoRoute, Json, Outgoing, Router, testing::MockProducer};
+use milena_service::{HandlerError, IntoRoute, Json, Outgoing, Publisher, Router, testing::MockProducer};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -153,5 +153,10 @@ async fn what_brokers_refuse_is_told_by_their_code() {
     let mock = MockProducer::new();
     mock.fail_next([Error::broker(Code::NOT_ENOUGH_REPLICAS, "Produce", "orders-0")]);
     assert!(mock.publisher().publish_json("orders", "k", &1).await.is_err());
-    assert_eq!(spans.named("send orders")[0]["error.type"], "NOT_ENOUGH_REPLICAS");
+    let (_cluster, client) = cluster(1).await;
+    let stopped = Publisher::start(&client).unwrap();
+    stopped.clone().stop().await.unwrap();
+    assert!(stopped.publish_json("orders", "k", &1).await.is_err());
+    let types: Vec<_> = spans.named("send orders").iter().map(|span| span["error.type"].clone()).collect();
+    assert_eq!(types, ["NOT_ENOUGH_REPLICAS", "_OTHER"]);
 }

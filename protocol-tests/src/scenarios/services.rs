@@ -1,5 +1,6 @@
 //! What is promised to services, which stand on the client: order, retries, dead letters, an end under load.
 
+mod damage;
 mod kit;
 mod read_models;
 
@@ -13,6 +14,7 @@ use milena_service::{
     DeadLetter, HandlerError, IntoRoute, Json, Key, Meta, Redrive, Retry, Router, Running, State, Stopping,
 };
 
+pub(crate) use self::damage::a_record_that_does_not_parse_stops_its_partition_alone;
 use self::kit::{
     KEYS, Notes, PARTITIONS, PATIENCE, Writer, assert_handled, assigned, committed, count, dead_letters,
     ends, service, within, write,

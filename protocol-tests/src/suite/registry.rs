@@ -115,6 +115,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ready!(None, share::members_of_a_share_group_read_one_partition_side_by_side, ANY),
     // Services.
     ready!(None, services::a_service_keeps_the_order_of_keys_through_retries_and_rebalances, ANY),
+    ready!(None, services::a_record_that_does_not_parse_stops_its_partition_alone, ANY),
     ready!(None, services::what_always_fails_is_dead_lettered_once_and_redrives, ANY),
     ready!(None, services::a_service_that_stops_under_load_loses_and_dead_letters_nothing, ANY),
     ready!(None, services::a_table_is_ready_when_it_has_caught_up_and_serves_what_was_written, ANY),

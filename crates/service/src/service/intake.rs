@@ -63,7 +63,7 @@ impl Intake {
                 },
             };
             match read {
-                Some(Ok(batch)) => self.take(&batch),
+                Some(Ok(batch)) => self.take(consumer, &batch),
                 Some(Err(error)) => self.failed(error)?,
                 None => return Err(ServiceError::Ended),
             }
@@ -92,10 +92,12 @@ impl Intake {
     }
 
     /// Puts records into their lanes.
-    fn take(&self, batch: &Batch) {
+    fn take(&self, consumer: &Consumer, batch: &Batch) {
         let Some(target) = self.shared.routes.get(batch.topic()) else { return };
         let now = clock::now();
-        self.shared.standing().recovered(batch.topic_partition());
+        if !self.shared.standing().recovered(batch.topic_partition()) {
+            return;
+        }
         let mut lanes = self.shared.lanes();
         // A partition that was given up meanwhile is the next owner's.
         let Some(slot) = lanes.slot_of(batch.topic_partition()) else { return };
@@ -103,9 +105,8 @@ impl Intake {
             let message = match message {
                 Ok(message) => message,
                 Err(error) => {
-                    tracing::error!(partition = %batch.topic_partition(), %error, "a record does not parse");
-                    self.shared.standing().failed(&error);
-                    return;
+                    drop(lanes);
+                    return self.broke(consumer, batch, &error);
                 }
             };
             if is_for_another_group(&message, &self.shared.group) {
@@ -126,6 +127,14 @@ impl Intake {
             };
             lanes.offer(now, slot, key, record, size);
         }
+    }
+
+    /// A record does not parse. Nothing behind it is read; what comes all the same is not taken.
+    fn broke(&self, consumer: &Consumer, batch: &Batch, error: &Error) {
+        let partition = batch.topic_partition();
+        tracing::error!(%partition, %error, "a record does not parse: its partition is read no further");
+        self.shared.standing().broke(partition, error);
+        consumer.pause(std::slice::from_ref(partition));
     }
 
     /// What the consumer could not do: all is lost, a partition stands still, or it tries again by itself.

@@ -1,7 +1,7 @@
 //! What a service's task, its workers, and those who ask after it share.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
     time::SystemTime,
 };
@@ -43,6 +43,8 @@ pub(super) struct Standing {
     pub(super) is_leaving: bool,
     /// Partitions that cannot be read on, and why.
     pub(super) unreadable: BTreeMap<TopicPartition, String>,
+    /// Those of them that were read up to a record that does not parse.
+    broken: BTreeSet<TopicPartition>,
     /// Tasks that have failed and wait to be started again, and why.
     pub(super) failing: BTreeMap<String, String>,
     /// The last trouble of the consumer as a whole, until it reads again.
@@ -64,14 +66,25 @@ impl Standing {
         }
     }
 
-    /// Records of a partition have come.
-    pub(super) fn recovered(&mut self, partition: &TopicPartition) {
+    /// A record of a partition does not parse: nothing behind it may be handled.
+    pub(super) fn broke(&mut self, partition: &TopicPartition, error: &Error) {
+        self.unreadable.insert(partition.clone(), error.to_string());
+        self.broken.insert(partition.clone());
+    }
+
+    /// Records of a partition have come; whether they may be handled.
+    pub(super) fn recovered(&mut self, partition: &TopicPartition) -> bool {
         self.trouble = None;
-        self.unreadable.remove(partition);
+        let is_whole = !self.broken.contains(partition);
+        if is_whole {
+            self.unreadable.remove(partition);
+        }
+        is_whole
     }
 
     fn gave_up(&mut self, partitions: &[TopicPartition]) {
         self.unreadable.retain(|partition, _| !partitions.contains(partition));
+        self.broken.retain(|partition| !partitions.contains(partition));
     }
 }
 

@@ -132,8 +132,9 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
     event::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes each field of a struct a part of it, by `FromRef`: of a router whose state this is, handlers take what they need by
-/// `State<Part>`. The types of the fields must differ from each other; `#[from_ref(skip)]` leaves a field out. Parts are cloned.
+/// Makes each field of a struct a part of it, by `FromRef`: of a router whose state this is, handlers take what they need
+/// by `State<Part>`. The types of the fields must differ from each other; `#[from_ref(skip)]` leaves a field out. Parts
+/// are cloned.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};

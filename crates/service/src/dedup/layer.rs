@@ -33,9 +33,9 @@ const KIND: &str = "dedup";
 /// Skips what the handler has handled already, by the ids of events: a layer around a route, or around all of a router.
 ///
 /// The id of a record is that of its event, together with the event's source, or else its topic, partition, offset and
-/// timestamp; or what the function of [`by`](Self::by) chooses. It counts for the group and the handler, by their names: whoever renames a
-/// handler begins anew, and handlers that share a store do not get in each other's way. An id of more than 1,024 bytes
-/// is a record to be dead-lettered.
+/// timestamp; or what the function of [`by`](Self::by) chooses. It counts for the group and the handler, by their names:
+/// whoever renames a handler begins anew, and handlers that share a store do not get in each other's way. An id of more
+/// than 1,024 bytes is a record to be dead-lettered.
 ///
 /// What is there already is skipped, as `duplicate`; of a batch, the handler gets the others. When the handler is done,
 /// the id is kept after what it has published was acknowledged, and before the record is

@@ -4,7 +4,14 @@ use std::{collections::VecDeque, fmt, future::Future, pin::Pin};
 
 use milena::Message;
 
-use crate::{delivery::Place, envelope, failure::Failure, identity, outgoing::Outgoing, trace};
+use crate::{
+    delivery::Place,
+    envelope::{self, Attributes},
+    failure::Failure,
+    identity::{self, Identity},
+    outgoing::Outgoing,
+    trace,
+};
 
 /// What is left to do for a record that was handled: first what is to be published, then, when brokers have
 /// acknowledged all of that, what layers have added by [`then`](Self::then); only then is the record acknowledged.
@@ -63,11 +70,14 @@ impl Done {
     /// Has what is to be published say which record it is published because of, and pass its trace on. Of several
     /// records it is not known which of them led to what.
     pub(crate) fn caused_by<'a>(&mut self, mut causes: impl Iterator<Item = &'a Message>, place: &Place) {
-        if let (Some(cause), None) = (causes.next(), causes.next()) {
-            identity::name_after(&mut self.outgoing, cause, place);
-            envelope::caused_by(&mut self.outgoing, cause);
-            trace::carry(&mut self.outgoing, cause);
+        let (Some(cause), None) = (causes.next(), causes.next()) else { return };
+        if self.outgoing.iter().any(Outgoing::is_event) {
+            // A handler may take what cannot be read as an event for something else: then there is nothing to say.
+            let attributes = Attributes::of(cause).unwrap_or_default();
+            identity::name_after(&mut self.outgoing, &Identity::told(cause, &attributes), place);
+            envelope::caused_by(&mut self.outgoing, &attributes);
         }
+        trace::carry(&mut self.outgoing, cause);
     }
 
     pub(crate) fn merge(&mut self, more: Self) {

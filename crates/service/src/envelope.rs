@@ -151,16 +151,11 @@ fn new_id(time: SystemTime) -> String {
 /// Says of the events among what a handler publishes that `cause` led to them: its id becomes their `ce_causationid`,
 /// its correlation id (or, if it is the first of all, its id) their `ce_correlationid`, unless they say something
 /// else.
-pub(crate) fn caused_by(published: &mut [Outgoing], cause: &Message) {
-    if !published.iter().any(|outgoing| outgoing.header_named(ID).is_some()) {
-        return;
-    }
-    // A handler may take what cannot be read as an event for something else: then there is nothing to say.
-    let Ok(attributes) = Attributes::of(cause) else { return };
-    let causation = attributes.id;
-    let correlation = attributes.correlation_id.or_else(|| causation.clone());
-    for outgoing in published.iter_mut().filter(|outgoing| outgoing.header_named(ID).is_some()) {
-        for (name, value) in [(CORRELATION_ID, &correlation), (CAUSATION_ID, &causation)] {
+pub(crate) fn caused_by(published: &mut [Outgoing], cause: &Attributes<'_>) {
+    let causation = cause.id.as_ref();
+    let correlation = cause.correlation_id.as_ref().or(causation);
+    for outgoing in published.iter_mut().filter(|outgoing| outgoing.is_event()) {
+        for (name, value) in [(CORRELATION_ID, correlation), (CAUSATION_ID, causation)] {
             if let (Some(value), None) = (value, outgoing.header_named(name)) {
                 outgoing.add_header(Cow::Borrowed(name), Some(value.clone().into_owned().into()));
             }

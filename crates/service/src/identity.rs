@@ -26,9 +26,14 @@ impl<'a> Identity<'a> {
     /// That of the event in the record, in binary or structured mode. Of a record with no id, or with attributes that
     /// cannot be read, it is the place.
     pub(crate) fn of(record: &'a Message) -> Self {
-        match Attributes::of(record) {
-            Ok(Attributes { id: Some(id), source, .. }) if !id.is_empty() => {
-                Self::Event(source.unwrap_or_default(), id)
+        Self::told(record, &Attributes::of(record).unwrap_or_default())
+    }
+
+    /// The same, of a record that has these attributes.
+    pub(crate) fn told(record: &'a Message, attributes: &Attributes<'a>) -> Self {
+        match &attributes.id {
+            Some(id) if !id.is_empty() => {
+                Self::Event(attributes.source.clone().unwrap_or_default(), id.clone())
             }
             _ => {
                 let (partition, offset) = (record.partition().0, record.offset().0);
@@ -59,11 +64,11 @@ impl<'a> Identity<'a> {
 /// Makes anew the ids that nobody has chosen: of the record that was handled, the topic, type and key of the event, and
 /// how many such there are in front of it. So a record that is handled again, because nobody knows any more that it was,
 /// leads to events of the same ids.
-pub(crate) fn name_after(published: &mut [Outgoing], cause: &Message, place: &Place) {
+pub(crate) fn name_after(published: &mut [Outgoing], cause: &Identity<'_>, place: &Place) {
     if !published.iter().any(Outgoing::has_fresh_id) {
         return;
     }
-    let Ok(cause) = Identity::of(cause).for_handler(&place.group, &place.handler) else { return };
+    let Ok(cause) = cause.for_handler(&place.group, &place.handler) else { return };
     let mut alike: HashMap<Vec<u8>, u32> = HashMap::new();
     for outgoing in published.iter_mut().filter(|outgoing| outgoing.has_fresh_id()) {
         let event_type = outgoing.header_named("ce_type").flatten();
@@ -142,7 +147,8 @@ mod tests {
 
     /// The ids of what this handler of this group publishes for `cause`.
     fn ids(mut published: Vec<Outgoing>, cause: &Message, (group, handler): (&str, &str)) -> Vec<String> {
-        name_after(&mut published, cause, &Place::of_tests(group, handler, Newer::default()));
+        let place = Place::of_tests(group, handler, Newer::default());
+        name_after(&mut published, &Identity::of(cause), &place);
         let id = |outgoing: &Outgoing| outgoing.header_named(ID).unwrap().unwrap().to_vec();
         published.iter().map(|outgoing| String::from_utf8(id(outgoing)).unwrap()).collect()
     }

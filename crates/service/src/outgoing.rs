@@ -89,6 +89,11 @@ impl Outgoing {
         self.headers.push((name, value));
     }
 
+    /// Whether it has the id of an event.
+    pub(crate) fn is_event(&self) -> bool {
+        self.header_named(ID).is_some()
+    }
+
     /// Says that the id of the event in it was made for want of another.
     pub(crate) fn with_fresh_id(self) -> Self {
         Self { has_fresh_id: true, ..self }

@@ -166,7 +166,7 @@ fn what_a_record_led_to_tells_so() {
     let mut own = event("e-3");
     own.correlation_id = Some("mine".to_owned());
     let mut published = [event("e-2").write(plain.clone()), plain.clone(), own.write(plain.clone())];
-    caused_by(&mut published, &first);
+    caused_by(&mut published, &Attributes::of(&first).unwrap());
     let [second, untouched, own] = published;
     assert_eq!(untouched, plain, "what is no event stays as it is");
     assert_eq!(envelope(&own).correlation_id.as_deref(), Some("mine"));
@@ -175,11 +175,12 @@ fn what_a_record_led_to_tells_so() {
     assert_eq!(ids(envelope(&second)), ("e-1".to_owned(), "e-1".to_owned()));
 
     let mut third = [event("e-4").write(plain.clone())];
-    caused_by(&mut third, &received(&second));
+    let second = received(&second);
+    caused_by(&mut third, &Attributes::of(&second).unwrap());
     assert_eq!(ids(envelope(&third[0])), ("e-1".to_owned(), "e-2".to_owned()));
 
     let mut uncaused = [event("e-5").write(plain)];
-    caused_by(&mut uncaused, &message(&[], Some(b"1")));
+    caused_by(&mut uncaused, &Attributes::of(&message(&[], Some(b"1"))).unwrap());
     assert_eq!(envelope(&uncaused[0]).causation_id, None, "the cause has no id");
 }
 
@@ -248,7 +249,8 @@ proptest! {
         let message = message(&headers, value.as_deref());
         let _ = Envelope::read(&message);
         let _ = crate::ev::read::<Ticked>(&message);
-        caused_by(&mut [Outgoing::new("t", "1").header("ce_id", "1")], &message);
+        let attributes = Attributes::of(&message).unwrap_or_default();
+        caused_by(&mut [Outgoing::new("t", "1").header("ce_id", "1")], &attributes);
         let _ = crate::identity::Identity::of(&message);
     }
 }

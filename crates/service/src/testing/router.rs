@@ -77,11 +77,11 @@ impl TestRouter {
     /// If there are none, or the router has no such topic; and with the handler.
     pub async fn send_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>) -> Outcome {
         let delivery = self.delivery(records);
-        let causes: Vec<Message> = delivery.messages().cloned().collect();
-        let (_, place) = self.target(delivery.topic());
+        let cause = delivery.clone();
+        let (_, place) = self.target(cause.topic());
         let outcome = self.call(delivery).await;
         let Outcome::Ack(mut done) = outcome else { return outcome };
-        done.caused_by(causes.iter(), place);
+        done.caused_by(cause.messages(), place);
         let (outgoing, mut then) = done.into_parts();
         lock(&self.published).extend(outgoing.iter().cloned());
         match then.run().await {

@@ -209,9 +209,7 @@ impl State {
     /// Creates a topic that has been checked, and returns its id.
     pub(super) fn create_topic(&mut self, name: Str, assignment: Vec<Vec<i32>>, config: TopicConfig) -> Uuid {
         let id = uuid(&mut self.random);
-        let nodes = &self.nodes;
-        let is_up = |id: i32| nodes.get(&id).is_some_and(|node| node.up);
-        let partitions = assignment.into_iter().map(|replicas| Partition::new(replicas, is_up)).collect();
+        let partitions = self.partitions(assignment);
         self.names.insert(id, name.clone());
         self.topics.insert(name.clone(), Topic { id, name, config, partitions });
         self.changes += 1;
@@ -223,12 +221,16 @@ impl State {
         let Some(topic) = self.topics.get(name) else { return };
         let replicas = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
         let added = self.assign(total.saturating_sub(topic.partitions.len()), replicas);
-        let nodes = &self.nodes;
-        let is_up = |id: i32| nodes.get(&id).is_some_and(|node| node.up);
+        let added = self.partitions(added);
         if let Some(topic) = self.topics.get_mut(name) {
-            topic.partitions.extend(added.into_iter().map(|replicas| Partition::new(replicas, is_up)));
+            topic.partitions.extend(added);
             self.changes += 1;
         }
+    }
+
+    /// New partitions on these nodes.
+    fn partitions(&self, assignment: Vec<Vec<i32>>) -> Vec<Partition> {
+        assignment.into_iter().map(|replicas| Partition::new(replicas, |node| self.is_up(node))).collect()
     }
 
     /// Deletes a topic with its records.

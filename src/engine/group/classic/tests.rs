@@ -119,11 +119,12 @@ impl Bench {
         self.group.catalog(self.now, &self.snapshot.clone(), &mut self.out);
     }
 
-    /// As a static member that comes back to lead.
-    fn join_to_find_the_assignment_standing(&mut self) {
+    /// As a static member that comes back to lead these static members, which use this assignor.
+    fn join_to_find_the_assignment_standing(&mut self, assignor: &str, members: &[&str]) {
         let call = self.tick().unwrap();
-        let member = JoinGroupResponseMember {
-            member_id: "me".into(),
+        let member = |id: &&str| JoinGroupResponseMember {
+            member_id: (*id).into(),
+            group_instance_id: Some((*id).into()),
             metadata: subscription(),
             ..Default::default()
         };
@@ -132,8 +133,8 @@ impl Bench {
             leader: "me".into(),
             member_id: "me".into(),
             skip_assignment: true,
-            protocol_name: Some("range".into()),
-            members: vec![member],
+            protocol_name: Some(assignor.into()),
+            members: members.iter().map(member).collect(),
             ..Default::default()
         };
         self.respond(&call, response);
@@ -472,7 +473,7 @@ fn another_coordinator_is_none_the_worse_for_a_call_that_fails() {
 #[test]
 fn a_leader_whose_assignment_stands_still_looks_after_the_topics() {
     let mut bench = Bench::new(Some("i"));
-    bench.join_to_find_the_assignment_standing();
+    bench.join_to_find_the_assignment_standing("range", &["me"]);
     let call = bench.out.calls.pop().unwrap();
     assert!(matches!(&call.request, Request::SyncGroup(sync) if sync.assignments.is_empty()), "{call:?}");
     let all: Vec<_> = (0..4).map(|index| TopicPartition::new("t", index)).collect();
@@ -519,7 +520,7 @@ fn a_member_that_wants_other_topics_joins_with_them_once_the_group_stands_still(
 fn a_leader_does_not_let_an_assignment_stand_that_is_out_of_date() {
     // Partitions were added, or the topic was created, while the leader was away.
     let mut bench = Bench::new(Some("i"));
-    bench.join_to_find_the_assignment_standing();
+    bench.join_to_find_the_assignment_standing("range", &["me"]);
     let call = bench.out.calls.pop().unwrap();
     let assignment = wire::assignment(&[TopicPartition::new("t", 0)]);
     bench.respond(&call, SyncGroupResponse { assignment, ..Default::default() });

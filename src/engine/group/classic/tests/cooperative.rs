@@ -271,24 +271,7 @@ fn a_join_that_fails_is_tried_again_with_what_is_owned() {
 fn a_static_leader_that_comes_back_lets_any_assignment_stand_that_fits_the_topics() {
     for numbers in [[0, 1], [0, 2], [1, 3], [2, 3]] {
         let mut bench = cooperative(Some("i"));
-        let call = bench.tick().unwrap();
-        let member = |id: &str, instance: &str| JoinGroupResponseMember {
-            member_id: id.into(),
-            group_instance_id: Some(instance.into()),
-            metadata: subscription(),
-            ..Default::default()
-        };
-        let response = JoinGroupResponse {
-            generation_id: 3,
-            leader: "me".into(),
-            member_id: "me".into(),
-            skip_assignment: true,
-            protocol_name: Some("cooperative-sticky".into()),
-            members: vec![member("other", "h"), member("me", "i")],
-            ..Default::default()
-        };
-        bench.respond(&call, response);
-        bench.group.catalog(bench.now, &snapshot(4), &mut bench.out);
+        bench.join_to_find_the_assignment_standing("cooperative-sticky", &["other", "me"]);
         bench.out.events.clear();
         let mut leader = Follower(bench);
         leader.syncs(&numbers);
